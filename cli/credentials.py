@@ -39,6 +39,11 @@ def _read_line(question: str) -> str:
     return line.rstrip("\r\n")
 
 
+_IN_FORCE, _PENDING = "AWSCURRENT", "AWSPENDING"
+
+BLANK = "blank-00000000-0000-0000-0000-000000000000"
+"""The version of a secret that holds nothing yet."""
+
 _STANDING_IN = {"username": "x", "password": "x", "client": "x"}
 """For what is asked later, while the answers so far are looked at."""
 
@@ -131,7 +136,7 @@ def described(address: str) -> str:
     return parse_database_address(address).described
 
 
-def write(name: str, value: str) -> None:
+def write(name: str, value: str, client: "SecretsManagerClient | None" = None) -> None:
     """Put a value into a secret that the stack has.
 
     Raises
@@ -139,9 +144,47 @@ def write(name: str, value: str) -> None:
     ConfigurationError
         There is no such secret, or AWS does not take it.
     """
-    client = aws_client(clients.secretsmanager)
+    client = client or aws_client(clients.secretsmanager)
     with _secret(name, client):
         client.put_secret_value(SecretId=name, SecretString=value)
+
+
+class PendingSecret:
+    """A value of a secret that is not in force: it is put there to be tried, and promoted or discarded afterwards."""
+
+    def __init__(self, name: str, value: str, client: "SecretsManagerClient") -> None:
+        self._name, self._client = name, client
+        with _secret(name, client):
+            if self._labelled(_IN_FORCE) is None:
+                # The first version of all is in force at once, whatever is asked for; a blank is no login.
+                client.put_secret_value(SecretId=name, SecretString=" ", ClientRequestToken=BLANK)
+            put = client.put_secret_value(SecretId=name, SecretString=value, VersionStages=[_PENDING])
+            self.version = put["VersionId"]
+
+    def promote(self) -> None:
+        """Put the value into force."""
+        with _secret(self._name, self._client):
+            before = self._labelled(_IN_FORCE)
+            self._client.update_secret_version_stage(
+                SecretId=self._name,
+                VersionStage=_IN_FORCE,
+                MoveToVersionId=self.version,
+                **({"RemoveFromVersionId": before} if before else {}),
+            )
+        self.discard()
+
+    def discard(self) -> None:
+        """Have AWS forget the value, unless it is in force."""
+        with _secret(self._name, self._client):
+            # Whoever has typed another one meanwhile has taken the label.
+            if self._labelled(_PENDING) == self.version:
+                self._client.update_secret_version_stage(
+                    SecretId=self._name, VersionStage=_PENDING, RemoveFromVersionId=self.version
+                )
+
+    def _labelled(self, label: str) -> str | None:
+        versions = self._client.describe_secret(SecretId=self._name).get("VersionIdsToStages", {})
+        return next((version for version, labels in versions.items() if label in labels), None)
 
 
 @contextmanager

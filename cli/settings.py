@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError
 
@@ -17,6 +18,9 @@ from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError, SettingsError
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.text import count
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
 
 STANDARD_BYTES = 4_096
 ADVANCED_BYTES = 8_192
@@ -130,7 +134,7 @@ class Uploaded:
             )
 
 
-def upload(checked: Checked, parameter: str) -> Uploaded:
+def upload(checked: Checked, parameter: str, client: "SSMClient | None" = None) -> Uploaded:
     """Put the settings into their SSM parameter.
 
     Raises
@@ -149,7 +153,7 @@ def upload(checked: Checked, parameter: str) -> Uploaded:
             f"Nothing was uploaded: the settings have {size:,} bytes, and a parameter holds {ADVANCED_BYTES:,}. "
             "Leave out inactive rows and, if it is there, all of Database CA certificate that is not needed."
         )
-    client = aws_client(clients.ssm)
+    client = client or aws_client(clients.ssm)
     with aws_faults(f"writing the settings to the parameter {parameter}", client):
         # "Intelligent" keeps a small document in the standard tier, and does not fail where the parameter was
         # advanced before: AWS never takes that back.

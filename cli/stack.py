@@ -248,9 +248,11 @@ class Stack:
         client: LambdaClient = self.client("lambda")
         client.invoke(FunctionName=self.resource(function), InvocationType="Event", Payload=json.dumps(event))
 
-    def test_connection(self) -> ConnectionReport:
-        """Have the stack test the connection."""
-        return ConnectionReport.model_validate(self.invoke("TestConnectionFunction", {}))
+    def test_connection(self, typed: Mapping[str, str] | None = None) -> ConnectionReport:
+        """Have the stack test the connection, with what is in force or with what somebody has typed."""
+        return ConnectionReport.model_validate(
+            self.invoke("TestConnectionFunction", {"typed": typed} if typed else {})
+        )
 
     def push(self, event: Mapping[str, object]) -> ComputeResult:
         """Have compute do what an event asks for, and wait for its answer."""

@@ -46,7 +46,8 @@ def save_all_the_same(state: State, _: Request, __: Fields) -> Response:
         return told(state, say("connection.not_saved"))
     if state.draft().differences(tested.tried):
         state.save(tested.tried, tested.version)
-    state.login = tested.login or state.login
+    if tested.login:
+        state.keep_login(tested.login)
     return RedirectResponse("/tab?saved=again", 303)
 
 

@@ -68,7 +68,6 @@ class LocalState(State):
     """
 
     has_stack = False
-    takes_login = True
 
     def __init__(self, systems: Systems) -> None:
         super().__init__()
@@ -126,20 +125,24 @@ class LocalState(State):
         """Test the connection with a draft and a login; both are kept where DHIS2 lets the user in."""
         with told_by_options():
             report = test_connection(self._systems_with(draft.document, login), {"manual": True})
-        note = self._keep(draft, version, login) if report.connected else ""
+        note = ""
+        if report.connected:
+            self.keep_login(login)
+            note = self.keep(draft, version)
         return Tested(report, draft, version, login, note)
 
-    def _keep(self, draft: Draft, version: str, login: Login | None) -> str:
+    @property
+    def about_login(self) -> str:
+        """Whose login the console knows."""
+        if self.login:
+            return say("login.known", user=self.login.user)
+        return (
+            say("login.file", file=self.credentials_file) if self.credentials_file else say("login.unknown")
+        )
+
+    def keep_login(self, login: Login | None) -> None:
+        """Keep it in memory."""
         self.login, self._refused_login = login or self.login, ""
-        if not self.draft().differences(draft):
-            return ""
-        if not draft.can_be_saved:
-            return say("connection.not_saved")
-        try:
-            self.save(draft, version)
-        except MsupplyDhis2Error as error:
-            return str(error)
-        return say("connection.saved", file=self.settings_file)
 
     def insist_on(self, event: Mapping[str, object]) -> None:
         """Raise an EventError where an event cannot be understood."""

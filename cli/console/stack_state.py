@@ -16,11 +16,12 @@ from cli.announcement import insist_on_open, tell_from_checks
 from cli.commands.run import LIMITS
 from cli.comparison import Compared, HeldValues, Line, Preview
 from cli.console.jobs import Job
-from cli.console.stack_today import read_known
+from cli.console.stack_today import entered_on, read_known
 from cli.console.state import Login, Refused, SavedSinceError, Sent, State, Tested
 from cli.console.tab import Draft, as_yaml
 from cli.console.today import Known
 from cli.console.words import say
+from cli.credentials import PendingSecret, write
 from cli.settings import Checked, upload
 from cli.stack import LoginError, Stack, StackError, in_words
 from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, parse_compute_event
@@ -29,11 +30,12 @@ from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
-from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.errors import CredentialsError, MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import parse_settings
-from msupply_dhis2.state.connections import Remembered, last_of_any
+from msupply_dhis2.settings.credentials import parse_dhis2_credentials
+from msupply_dhis2.state.connections import Remembered, last_of_any, written_in
 from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import Outcome, last_line
 from msupply_dhis2.state.runs import Runs
@@ -59,7 +61,6 @@ class StackState(State):
     """
 
     has_stack = True
-    takes_login = False
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -135,7 +136,9 @@ class StackState(State):
         with self._saving:
             if self.version() != version:
                 raise SavedSinceError(say("settings.saved_since"))
-            upload(Checked(self.settings_name, parse_settings(draft.document)), self._parameter)
+            checked = Checked(self.settings_name, parse_settings(draft.document))
+            with self._stack() as stack:
+                upload(checked, self._parameter, stack.client("ssm"))
             self._read = None
 
     @property
@@ -145,11 +148,46 @@ class StackState(State):
         return say("stack.version", version=int(version or 1) - 1, name=self._parameter)
 
     def test(self, draft: Draft, version: str, login: Login | None) -> Tested:
-        """Have the stack test what is saved."""
+        """Have the stack try what was typed; the login is not in force until DHIS2 lets it in."""
+        typed = {"settings": draft.document} if self.draft().differences(draft) else {}
         with self._stack() as stack:
-            report = stack.test_connection()
-        note = say("stack.tested_saved") if self.draft().differences(draft) else ""
+            pending = None
+            if login:
+                _insist_on_login(login, draft)
+                client = stack.client("secretsmanager")
+                pending = PendingSecret(stack.resource("Dhis2Secret"), login.text, client)
+                typed["secret_version"] = pending.version
+            connected = False
+            try:
+                report = stack.test_connection(typed)
+                connected = report.connected
+            finally:
+                if pending is not None:
+                    (pending.promote if connected else pending.discard)()
+            if connected and pending is not None:
+                # What waits because DHIS2 refused the former login need not wait for the probe's own time.
+                stack.invoke("TestConnectionFunction", {"probe": True})
+        self._titles.clear()
+        note = self.keep(draft, version) if connected else ""
         return Tested(report, draft, version, login, note)
+
+    @property
+    def about_login(self) -> str:
+        """When the login was entered; it is never read back."""
+        try:
+            with self._stack() as stack:
+                set_on = entered_on(stack, "Dhis2Secret")
+        except MsupplyDhis2Error as error:
+            # The page says it, and shows all else.
+            return str(error)
+        if set_on is None:
+            return say("login.not_filled")
+        return say("login.set_on", time=written_in(set_on, ZoneInfo(self.time_zone)))
+
+    def keep_login(self, login: Login) -> None:
+        """Put it into the stack's secret."""
+        with self._stack() as stack:
+            write(stack.resource("Dhis2Secret"), login.text, stack.client("secretsmanager"))
 
     def insist_on(self, event: Mapping[str, object]) -> None:
         """Raise an EventError where an event cannot be understood."""
@@ -218,6 +256,14 @@ class StackState(State):
         """Have the stack explain a value."""
         with self._stack() as stack:
             return stack.explain(question)
+
+
+def _insist_on_login(login: Login, draft: Draft) -> None:
+    """Raise a CredentialsError, before anything is written, where what was typed can be no login."""
+    try:
+        parse_dhis2_credentials(login.text, draft.settings)
+    except CredentialsError as error:
+        raise CredentialsError(say("login.wrong", fault=error.fault), error.fault) from None
 
 
 def _login_at_aws(stack: Stack) -> str:

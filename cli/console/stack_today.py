@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.console.today import Known, run_of_stack
 from cli.console.words import say
+from cli.credentials import BLANK
 from cli.stack import Stack
 from msupply_dhis2.aws.dynamodb import read_items
 from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
@@ -105,7 +106,14 @@ def _database(stack: Stack, zone: ZoneInfo) -> str:
     """Say when the address of mSupply's database was entered; empty where it was not."""
     if not stack.has("DatabaseSecret"):
         return say("database.own_secret")
-    found = stack.client("secretsmanager").describe_secret(SecretId=stack.resource("DatabaseSecret"))
-    if not found.get("VersionIdsToStages"):
-        return ""
-    return say("database.set_on", time=written_in(found["LastChangedDate"], zone))
+    set_on = entered_on(stack, "DatabaseSecret")
+    return say("database.set_on", time=written_in(set_on, zone)) if set_on else ""
+
+
+def entered_on(stack: Stack, secret: str) -> datetime | None:
+    """Return when a secret of the stack got what is in it; ``None``: nothing is."""
+    found = stack.client("secretsmanager").describe_secret(SecretId=stack.resource(secret))
+    versions = found.get("VersionIdsToStages", {})
+    in_force = {version for version, labels in versions.items() if "AWSCURRENT" in labels}
+    changed: datetime | None = found.get("LastChangedDate")
+    return changed if in_force - {BLANK} else None

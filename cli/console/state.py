@@ -94,8 +94,6 @@ class State(ABC):
         What the settings are kept in.
     has_stack
         Whether it is about a stack.
-    takes_login
-        Whether the login of DHIS2 is typed on the page.
     may_not
         Why the officer may look only; empty where everything may be done.
     pages
@@ -115,7 +113,6 @@ class State(ABC):
     database: str
     settings_name: str
     has_stack: bool
-    takes_login: bool
     dhis2_url: str | None = None
     credentials_file: object = None
     may_not: str = ""
@@ -145,6 +142,27 @@ class State(ABC):
     @abstractmethod
     def kept_as(self) -> str:
         """Where the settings are kept as they stood before they were saved last."""
+
+    @property
+    @abstractmethod
+    def about_login(self) -> str:
+        """What is known of the login of DHIS2: whose it is, or when it was entered."""
+
+    @abstractmethod
+    def keep_login(self, login: Login) -> None:
+        """Keep a login, whether DHIS2 lets it in or not."""
+
+    def keep(self, draft: Draft, version: str) -> str:
+        """Save a draft with which DHIS2 has let the user in, and say what became of it; nothing where nothing differs."""
+        if not self.draft().differences(draft):
+            return ""
+        if not draft.can_be_saved:
+            return say("connection.not_saved")
+        try:
+            self.save(draft, version)
+        except MsupplyDhis2Error as error:
+            return str(error)
+        return say("connection.saved", file=self.settings_name)
 
     @abstractmethod
     def test(self, draft: Draft, version: str, login: Login | None) -> Tested:

@@ -29,7 +29,7 @@ from msupply_dhis2.state.run import Counts, Run
 from msupply_dhis2.state.runs import Runs
 from sandbox.aws_on_moto import BUCKET, Aws
 from tests.integration.cli.console.conftest import SCRIPT
-from tests.support.console import Browser
+from tests.support.console import Browser, Page
 
 NAME = "malawi"
 PARAMETER = f"/{NAME}/settings"
@@ -182,7 +182,6 @@ def test_stack_and_login_shown(officer: Stacked) -> None:
     assert "stack malawi in us-east-1, as arn:aws:" in page.text
     assert "Time zone Africa/Blantyre" in page.text
     assert "The settings are complete." in page.text
-    assert 'name="login.password"' not in page.source
 
 
 def test_titles_are_those_of_the_last_test(
@@ -217,14 +216,90 @@ def test_concurrent_upload_is_kept(officer: Stacked, aws: Aws) -> None:
     assert aws.ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"] == theirs
 
 
-def test_tests_what_is_saved(officer: Stacked, asked: list[tuple[str, object]]) -> None:
+def test_typed_settings_are_tried_and_saved(
+    officer: Stacked, asked: list[tuple[str, object]], aws: Aws
+) -> None:
     officer.submit(officer.open("/tab"), "/tab", action="test", items_per_payload="321")
     page = officer.wait("/connection")
-    assert asked == [("TestConnectionFunction", {})]
+    ((function, event),) = asked
+    assert function == "TestConnectionFunction"
+    assert isinstance(event, dict)
+    assert parse_settings(event["typed"]["settings"]).items_per_payload == 321
     assert "Connection successful" in page.text
-    assert "The stack tested the settings that are saved. What you typed differs" in page.text
+    assert f"What you typed is saved in the parameter {PARAMETER}." in page.text
     assert "Ministry of Health HMIS, 2.42.5" in page.text
     assert SCRIPT not in page.source
+    assert (
+        parse_settings(aws.ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"]).items_per_payload == 321
+    )
+
+
+def test_saved_settings_are_tested(officer: Stacked, asked: list[tuple[str, object]]) -> None:
+    officer.client.post("/connection")
+    officer.wait("/connection")
+    assert asked == [("TestConnectionFunction", {})]
+
+
+OLD, NEW = "old-secret-pw", "new-secret-pw"
+
+
+def in_force(aws: Aws) -> object:
+    # By its label: without one moto goes on to return what was in force at first.
+    found = aws.secretsmanager.get_secret_value(SecretId="stack/dhis2", VersionStage="AWSCURRENT")
+    return json.loads(found["SecretString"])["password"]
+
+
+def try_login(officer: Stacked, password: str = NEW) -> Page:
+    fields = {"login.username": "pusher", "login.password": password}
+    officer.submit(officer.open("/tab"), "/tab", action="test", **fields)
+    return officer.wait("/connection")
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch, officer: Stacked) -> None:  # noqa: ARG001 - after its own
+    """Have DHIS2 refuse what is typed."""
+    refused = REPORT.model_copy(update={"connected": False, "message": "Authentication failed"})
+    answer = refused.model_dump(mode="json")
+    monkeypatch.setattr(Stack, "invoke", lambda *_: answer)
+
+
+def test_accepted_login_is_promoted(officer: Stacked, asked: list[tuple[str, object]], aws: Aws) -> None:
+    aws.put_dhis2_credentials("pusher", OLD)
+    page = try_login(officer)
+    (_, tried), probe = asked
+    assert isinstance(tried, dict)
+    assert tried.keys() == {"typed"}
+    assert probe == ("TestConnectionFunction", {"probe": True})
+    assert in_force(aws) == NEW
+    assert "Connection successful" in page.text
+    assert re.search(r"The login was set on \S+ \S+ \(Africa/Blantyre\)", officer.open("/tab").text)
+    assert NEW not in page.source + officer.open("/tab").source + str(asked)
+
+
+@pytest.mark.usefixtures("refusing")
+def test_refused_login_is_discarded(officer: Stacked, aws: Aws) -> None:
+    aws.put_dhis2_credentials("pusher", OLD)
+    page = try_login(officer)
+    assert in_force(aws) == OLD
+    versions = aws.secretsmanager.describe_secret(SecretId="stack/dhis2")["VersionIdsToStages"]
+    assert not any("AWSPENDING" in labels for labels in versions.values())
+    assert "Authentication failed" in page.text
+    assert "Save all the same" in page.text
+    officer.submit(page, "/connection/save")
+    assert in_force(aws) == NEW
+
+
+@pytest.mark.usefixtures("refusing")
+def test_first_login_refused(officer: Stacked, aws: Aws) -> None:
+    try_login(officer)
+    assert aws.secretsmanager.get_secret_value(SecretId="stack/dhis2")["SecretString"] == " "
+    assert "No login of DHIS2 was entered yet." in officer.open("/tab").text
+
+
+def test_login_that_is_none(officer: Stacked, asked: list[tuple[str, object]]) -> None:
+    page = try_login(officer, password="")
+    assert "The login that you typed has no text in its field password. Nothing was written." in page.text
+    assert not asked
 
 
 def test_preview_beside_dhis2(officer: Stacked, asked: list[tuple[str, object]]) -> None:
