@@ -65,6 +65,8 @@ class FaultKind(StrEnum):
     STALE_CACHE = "stale_cache"
     """Up to 2.42 each row is refused with ``error_code``, E7632 or E7644, as happens for some minutes after metadata were
     imported, whatever the metadata are now. Strikes pushes only."""
+    REAL_RATES = "real_rates"
+    """Data values are imported and read at the rates of real servers (``rates``); nothing else goes wrong."""
     SLOW_IMPORT = "slow_import"
     """The import itself takes ``seconds`` and ``seconds_per_value``. On 2.41 and 2.42 another push that shares
     a key with it meanwhile is answered as for ``TRANSIENT_CONFLICT``. Strikes pushes only."""
@@ -76,6 +78,7 @@ _GO_ON = {
     FaultKind.PERIOD_RACE,
     FaultKind.STALE_CACHE,
     FaultKind.CREDENTIALS_CHANGED,
+    FaultKind.REAL_RATES,
     FaultKind.SLOW_IMPORT,
 }
 """After these the request goes on its way, to the next fault or to DHIS2."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time
+from time import perf_counter
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from sandbox.dhis2.logins import Logins, OAuth2Client, PersonalAccessToken, by_t
 from sandbox.dhis2.metadata import DEFAULT_OPTION_COMBO_ID, Identified, Index, Metadata, User
 from sandbox.dhis2.payload import count_values, first_half, is_gzip
 from sandbox.dhis2.periods import parse_period
+from sandbox.dhis2.rates import rates_of
 from sandbox.dhis2.values import ValueKey, ValueStore
 from sandbox.dhis2.versions import Version
 from sandbox.dhis2.web_api import Circumstances, Outcome, WebApi
@@ -274,7 +276,10 @@ class StandIn:
         """Answer a call and note it; ``None`` cuts the connection."""
         if call.path.startswith("/__"):
             return self._control(call)
+        began = perf_counter()
         outcome = self._with_faults(call)
+        if (left := outcome.seconds - (perf_counter() - began)) > 0:
+            self.pause(left)
         split = urlsplit(call.target)
         noted = Request(
             method=call.method,
@@ -304,6 +309,8 @@ class StandIn:
                     self.pause(fault.seconds_for(call))
                 case FaultKind.SLOW_IMPORT:
                     circumstances = replace(circumstances, import_seconds=fault.seconds_for(call))
+                case FaultKind.REAL_RATES:
+                    circumstances = replace(circumstances, rates=rates_of(self.version))
                 case FaultKind.PERIOD_RACE:
                     circumstances = replace(circumstances, period_race=True)
                 case FaultKind.STALE_CACHE:

@@ -30,6 +30,7 @@ from sandbox.dhis2.logins import OAUTH2_ADDRESS, SESSION_COOKIE, Logins
 from sandbox.dhis2.metadata import MAY_ADD_DATA_VALUES, Metadata, User
 from sandbox.dhis2.payload import Push, RowKey, UnreadableBodyError, read_push
 from sandbox.dhis2.periods import parse_period
+from sandbox.dhis2.rates import Rates
 from sandbox.dhis2.setting_up import SettingUp
 from sandbox.dhis2.values import ValueStore
 from sandbox.dhis2.versions import Version
@@ -41,11 +42,15 @@ _BARE_UP_TO_API = 37
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is to be sent (``None``: nothing, the connection is cut), and what is to be noted of the call."""
+    """What is to be sent (``None``: nothing, the connection is cut), and what is to be noted of the call.
+
+    ``seconds`` is how long a real server takes until then, where that is asked for.
+    """
 
     answer: Answer | None
     username: str | None = None
     values: int = 0
+    seconds: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class Circumstances:
         The code for which rows are refused because of what the server read before.
     import_seconds
         How long the import takes.
+    rates
+        How long imports and readings of data values take, by what they hold.
     pause
         What waits, for so many seconds or until the stand-in stops.
     """
@@ -67,6 +74,7 @@ class Circumstances:
     period_race: bool = False
     stale_cache: str | None = None
     import_seconds: float = 0
+    rates: Rates | None = None
     pause: Callable[[float], object] = sleep
 
 
@@ -223,7 +231,8 @@ class WebApi:
         said = answer()
         if parts[0] == "dataSets":
             self.setting_up.note_reading(said.content)
-        return Outcome(said)
+        rates = circumstances.rates if parts == ["dataValueSets"] else None
+        return Outcome(said, seconds=rates.reading(said.content.count(b'"dataElement"')) if rates else 0)
 
     def _read(  # noqa: PLR0911 - one for each resource
         self, call: Call, parts: list[str], server: Server
@@ -272,7 +281,8 @@ class WebApi:
             return Outcome(unreadable.answer)
         done = self._import(push, server, circumstances)
         answer = done if isinstance(done, Answer) else summary_answer(done, self.version, bare=bare)
-        return Outcome(answer, values=len(push.rows))
+        seconds = circumstances.rates.importing(push) if circumstances.rates else 0
+        return Outcome(answer, values=len(push.rows), seconds=seconds)
 
     def _import(self, push: Push, server: Server, circumstances: Circumstances) -> ImportSummary | Answer:
         """Import, as far as others that are under way let it.

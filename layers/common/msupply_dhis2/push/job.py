@@ -72,7 +72,7 @@ class Dhis2Session:
     failed_reads: int = 0
     """How often in a row the stored values could not be read because DHIS2 failed or gave no answer."""
     fewest_left_out: int = 50
-    read_for_each: int = 5
+    read_for_each: int = 8
     sent_unread: str | None = None
     """The run whose values are sent without reading what DHIS2 holds first, because too few of them are unchanged."""
     _validators: dict[object, Validator] = field(default_factory=dict)
