@@ -7,7 +7,7 @@ It makes no difference whether the stack is on AWS or on the local emulator: tha
 import gzip
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict
 
 from cli.comparison import HeldValues
 from msupply_dhis2.aws.errors import BAD_LOGIN, LOG_IN, NOT_ALLOWED, NOT_LOGGED_IN
-from msupply_dhis2.compute.result import ComputeResult
+from msupply_dhis2.compute.result import ComputeResult, Status
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.handlers.orders import DeadLetterAnswer
@@ -40,6 +41,9 @@ _CONFIG = Config(connect_timeout=10, read_timeout=910, tcp_keepalive=True, retri
 _LAMBDA_S_OWN = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START", "INIT_REPORT")
 _LATE = timedelta(seconds=20)
 _BETWEEN_REDRIVES = 15.0
+_LOOK_EVERY = 1.0
+_PATIENCE = 900.0
+"""Seconds for which the files of an export are waited for: an invocation of compute may take so long."""
 _MOST_REDRIVES = 80
 """In all twenty minutes: dead letters at which push broke off are hidden for a quarter of an hour."""
 _QUEUES = {
@@ -284,6 +288,63 @@ class Stack:
             raise StackError(str(answer["message"]))
         values = answer["values"] if "values" in answer else list(self.lines_of_file(answer["file"]))
         return HeldValues(values, answer.get("left_out", {}), str(answer["message"]))
+
+    def export(
+        self, limits: Mapping[str, object], watch: Callable[[int, int], None] = lambda *_: None
+    ) -> tuple[ComputeResult, list[dict[str, Any]]]:
+        """Have compute write the values of a manual push, and return its answer and them; several invocations may do so.
+
+        ``watch`` is told how many of how many files are there. Where there are several, the answer sums them up.
+
+        Raises
+        ------
+        StackError
+            Some of the files were not written in time.
+        """
+        result = self.push({"export": "values", **limits})
+        files = result.files or ((result.file,) if result.file else ())
+        self._wait_for(files, watch)
+        lines = [line for file in files for line in self.lines_of_file(file)]
+        if len(files) < 2:  # noqa: PLR2004 - nothing to add up
+            return result, lines
+        of_customers = {str(line["store"]) for line in lines if line.get("kind") == Kind.CUSTOMER}
+        stores = {str(line["store"]) for line in lines} - of_customers
+        items = {str(line["item"]) for line in lines}
+        message = (
+            f"Export: {count(len(lines), 'value')} of {count(len(stores), 'store')} and {count(len(items), 'item')}, in "
+            f"{count(len(files), 'file')}. Nothing was sent."
+        )
+        facts = {
+            "periods": tuple(sorted({str(line["period"]) for line in lines})),
+            "stores": len(stores),
+            "customers": len(of_customers),
+            "items": len(items),
+            "values": len(lines),
+        }
+        return result.ended(Status.EXPORTED, message, **facts), lines
+
+    def _wait_for(self, files: Sequence[str], watch: Callable[[int, int], None]) -> None:
+        until = time.monotonic() + _PATIENCE
+        wanted = set(files)
+        while True:
+            missing = wanted - set(self._files_beside(files[0])) if len(files) > 1 else set()
+            watch(len(wanted) - len(missing), len(wanted))
+            if not missing:
+                return
+            if time.monotonic() > until:
+                raise StackError(
+                    f"Of the {count(len(wanted), 'file')} of the export {len(missing):,} were not written within "
+                    f"{_PATIENCE / 60:.0f} minutes. The log of compute says why (make logs)."
+                )
+            time.sleep(_LOOK_EVERY)
+
+    def _files_beside(self, address: str) -> Iterator[str]:
+        bucket, _, key = address.removeprefix("s3://").partition("/")
+        folder = key.rpartition("/")[0]
+        pages = (
+            self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/")
+        )
+        return (f"s3://{bucket}/{each['Key']}" for page in pages for each in page.get("Contents", ()))
 
     def lines_of_file(self, address: str) -> Iterator[dict[str, Any]]:
         """Read a file of JSON lines that a function left in the stack's bucket (``s3://…``)."""

@@ -110,6 +110,7 @@ def test_connection(options: RunOptions) -> int:
 def _preview_on_stack(options: RunOptions) -> int:
     from cli.output import tell, tell_notes, write_rows
     from msupply_dhis2.compute.event import parse_compute_event
+    from msupply_dhis2.compute.result import Status
 
     asked = parse_compute_event(options.document())
     if not asked.manual:
@@ -118,11 +119,11 @@ def _preview_on_stack(options: RunOptions) -> int:
     def ask(stack: "Stack") -> int:
         _announce(asked, stack)
         limits = asked.model_dump(mode="json", include=LIMITS, exclude_none=True)
-        result = stack.push({"export": "values", **limits})
-        if result.file is None:
+        result, values = stack.export(limits)
+        if result.status is not Status.EXPORTED:
             return _show_result(result, options.form)
         columns = preview_columns(has_customers=result.customers > 0)
-        rows = ([value[name] for name in columns] for value in stack.lines_of_file(result.file))
+        rows = ([value[name] for name in columns] for value in values)
         write_rows(columns, rows, options.form)
         tell(result.message)
         tell_notes(result)

@@ -22,7 +22,7 @@ class Job[Result]:
     said
         What it told on its way: sentences, each with its level of ``logging``.
     done, total
-        How many org units were computed, of how many; 0 while that is not known.
+        How much of it is done (org units, files), of how much; 0 while that is not known.
     run_id
         The run that it follows on a stack, which can be stopped.
     failure
@@ -47,6 +47,10 @@ class Job[Result]:
     def tell(self, sentence: str, level: int) -> None:
         """Keep what is told."""
         self.said.append((sentence, level))
+
+    def look(self, done: int, total: int) -> None:
+        """Note how much is done, of how much."""
+        self.done, self.total = done, total
 
     def watch(self, _: OrgUnitValues, org_units: int) -> None:
         """Count an org unit."""

@@ -193,12 +193,11 @@ class StackState(State):
         """Raise an EventError where an event cannot be understood."""
         parse_compute_event({**event, "dry_run": True})
 
-    def compute(self, event: Mapping[str, object], job: Job[Compared]) -> Preview:  # noqa: ARG002 - one call, without steps
-        """Have compute export what an event asks for, and read the file."""
+    def compute(self, event: Mapping[str, object], job: Job[Compared]) -> Preview:
+        """Have compute export what an event asks for, and read the files."""
         limits = parse_compute_event(event).model_dump(mode="json", include=LIMITS, exclude_none=True)
         with self._stack() as stack:
-            result = stack.push({"export": "values", **limits})
-            lines = list(stack.lines_of_file(result.file)) if result.file else []
+            result, lines = stack.export(limits, job.look)
         return Preview(tuple(map(_value, lines)), result)
 
     def mapping(self) -> list[Line]:

@@ -639,9 +639,19 @@ def test_export_in_shards(stack: Stack) -> None:
     assert planned["status"] == "planned"
     files = [shard.said("Export: ")[0]["file"] for shard in stack.work_all()]
     assert len(set(files)) == planned["shards"] > 2
+    assert set(planned["files"]) == set(files)
     assert all(f"/exports/{planned['run_id']}/values-" in file for file in files)
     assert in_order([line for file in files for line in lines_of(stack.aws, file)]) == in_order(whole)
     assert stack.aws.messages() == []
+
+
+def test_export_of_months(stack: Stack) -> None:
+    event = {"export": "values", "months": "2026-08..2026-09", "basis": "previous_month"}
+    first = stack.compute(event).answer
+    (second,) = [run.said("Export: ")[0]["file"] for run in stack.work_all()]
+    assert first["files"] == [first["file"], second]
+    periods = [{line["period"] for line in lines_of(stack.aws, file)} for file in first["files"]]
+    assert sorted(periods) == [{"202608"}, {"202609"}]
 
 
 def test_mapping(stack: Stack) -> None:

@@ -32,14 +32,17 @@ class ExportFile(AbstractContextManager["ExportFile"]):
         """Add a line."""
         self._gzip.write(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n")
 
+    def address(self, name: str) -> str:
+        """Return the address, ``s3://…``, of a file of this name in the bucket."""
+        return f"s3://{self._bucket}/{PREFIX}{name}"
+
     def upload(self, name: str) -> str:
-        """Put the file into the bucket, in the place of one that has its name, and return its address, ``s3://…``."""
+        """Put the file into the bucket, in the place of one that has its name, and return its address."""
         self._gzip.close()
         self._file.seek(0)
-        key = f"{PREFIX}{name}"
-        address = f"s3://{self._bucket}/{key}"
+        address = self.address(name)
         with aws_faults(f"writing the file {address}", self._client):
             self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=self._file, ContentType="application/gzip"
+                Bucket=self._bucket, Key=f"{PREFIX}{name}", Body=self._file, ContentType="application/gzip"
             )
         return address

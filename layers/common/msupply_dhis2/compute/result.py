@@ -53,7 +53,8 @@ class ComputeResult(BaseModel):
     would have been). ``already_stored`` of the values were not sent, because DHIS2 has them; ``vanished`` are acknowledged
     by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``skipped`` and ``warnings`` hold sentences;
     where rows of mSupply's database cannot be read for too many groups, the run is ``incomplete``. ``to_follow`` is work
-    for other invocations, which may begin once the batches of this one are on the queue.
+    for other invocations, which may begin once the batches of this one are on the queue. Of an export ``file`` is the one
+    that this invocation wrote, and ``files`` are those of all, also of those that follow.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,6 +83,7 @@ class ComputeResult(BaseModel):
     skipped: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     file: str | None = None
+    files: tuple[str, ...] = ()
     see_the_log: str | None = None
     mapped: MappedNames | None = None
     to_follow: tuple[Shard, ...] = Field(default=(), exclude=True)

@@ -357,12 +357,23 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
                     lines_per_invocation=self.environment.lines_per_invocation,
                     watch=write,
                 ).run(shard)
+            following = [
+                file.address(_name_of_export(each, step.month))
+                for each in result.to_follow
+                for step in each.steps
+            ]
             if result.status is Status.EXPORTED:
-                shards = f"{shard.number}-of-{shard.of}" if shard.of > 1 else None
-                name = "-".join(part for part in (shard.event.export, shards, result.month) if part)
-                address = file.upload(f"{shard.run_id}/{name}.jsonl.gz")
+                address = file.upload(_name_of_export(shard, result.month))
                 said = f"{result.message} The file, which is kept for seven days: {address}"
-                result = result.model_copy(update={"message": said, "file": address, "run_id": shard.run_id})
+                facts = {
+                    "message": said,
+                    "file": address,
+                    "files": (address, *following),
+                    "run_id": shard.run_id,
+                }
+                result = result.model_copy(update=facts)
+            elif following:
+                result = result.model_copy(update={"files": tuple(following)})
         self._queue(result.to_follow)
         return result
 
@@ -459,6 +470,12 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
             self.count("BatchesComputed", result.batches)
             self.count("ValuesNotSentUnchanged", result.already_stored)
             self.count("ValuesVanished", result.vanished)
+
+
+def _name_of_export(shard: Shard, month: str | None) -> str:
+    """Name the file of a step of an export: each step of each shard has one."""
+    part = f"{shard.number}-of-{shard.of}" if shard.of > 1 else None
+    return f"{shard.run_id}/{'-'.join(each for each in (shard.event.export, part, month) if each)}.jsonl.gz"
 
 
 def _as_json(result: ComputeResult) -> dict[str, object]:

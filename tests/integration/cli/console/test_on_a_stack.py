@@ -333,6 +333,31 @@ def test_preview_without_dhis2(officer: Stacked, monkeypatch: pytest.MonkeyPatch
     assert "1,234.5 not known" in page.text
 
 
+def test_preview_of_several_files(officer: Stacked, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["exports/run-1/values-2026-08.jsonl.gz", "exports/run-1/values-2026-09.jsonl.gz"]
+    lines = [{**LINE, "period": period} for period in ("202608", "202609")]
+    missing = list(zip(names, lines, strict=True))
+
+    def another(_: float) -> None:
+        if missing:
+            name, line = missing.pop(0)
+            aws.s3.put_object(Bucket=BUCKET, Key=name, Body=gzip.compress(json.dumps(line).encode()))
+
+    answer = Stack.invoke
+
+    def invoke(stack: Stack, function: str, event: dict[str, object]) -> dict[str, object]:
+        files = [f"s3://{BUCKET}/{name}" for name in names]
+        of_first = {"file": files[0], "files": files} if event.get("export") == "values" else {}
+        return {**answer(stack, function, event), **of_first}
+
+    monkeypatch.setattr(Stack, "invoke", invoke)
+    monkeypatch.setattr("cli.stack.time.sleep", another)
+    officer.submit(officer.open("/preview"), "/preview", months="2026-08..2026-09")
+    page = officer.wait("/preview")
+    assert "Export: 2 values of 1 store and 1 item, in 2 files. Nothing was sent." in page.text
+    assert "2 values found." in page.text
+
+
 def queued(**counts: int) -> Run:
     """Return a run that put five values on the queue; it is over where none of them waits."""
     started = datetime(2026, 11, 1, tzinfo=UTC)
