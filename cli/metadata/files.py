@@ -15,7 +15,7 @@ from cli.metadata.objects import Brief
 from cli.metadata.plan import Plan
 from cli.metadata.shape import Shape, as_document
 from cli.metadata.subjects import PlannedItem, PlannedStore, Subjects, Thresholds
-from cli.metadata.wanted import ACCESS, CHARTS, KINDS, MAPS, METADATA, many
+from cli.metadata.wanted import ACCESS, CHARTS, KINDS, MAPS, METADATA, TITLES, many
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.state.rejected_rows import safe
@@ -210,6 +210,7 @@ def page(plan: Plan) -> str:
         kinds=kinds,
         states=list(State),
         by_state=by_state,
+        titles=TITLES,
         without=list(_without_org_unit(plan)),
         files=[ACCESS_FILE, METADATA_FILE, CHARTS_FILE],
         maps=[map_file(each.wanted.key) for each in plan.objects if each.wanted.kind == "maps" and each.sent],
