@@ -31,6 +31,16 @@ def title_of(event: ComputeEvent) -> str:
     return f"{_TITLES[event.basis_choice]}{as_of}"
 
 
+CHARTS = "Charts stay as they are until DHIS2 has built its analytics tables."
+
+
+def about_charts(last_built: str | None) -> str:
+    """Return when charts show what DHIS2 holds; ``last_built``: when it last built its analytics tables, by its own clock."""
+    return (
+        f"{CHARTS} {f'It last did so at {last_built} by its own clock.' if last_built else 'It never has.'}"
+    )
+
+
 def tell_days(event: ComputeEvent, windows: Mapping[Basis, Window], tell: Tell) -> None:
     """Tell which push it is, and the days of its periods."""
     one = event.basis_choice is not BasisChoice.AS_IN_SETTINGS

@@ -13,9 +13,10 @@ from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.announcement import Tell, insist_on_open, tell_days
+from cli.announcement import CHARTS, Tell, about_charts, insist_on_open, tell_days
 from cli.comparison import HeldValues, Line, Preview
 from cli.explanation import with_held
+from cli.metadata.existing import read_last_analytics
 from cli.options import OptionError, not_utf8
 from cli.sender import Refusals, Sender, tell_refusals
 from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event, rows_asked_for
@@ -33,6 +34,7 @@ from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import (
     CredentialsError,
+    Dhis2Error,
     MsupplyDhis2Error,
     SettingsError,
 )
@@ -315,7 +317,17 @@ def push(
             tell_refusals(sender.refusals, tell)
             tell(f"So far: {sender.counts.sentence()}, {sender.given_up:,} given up.", logging.WARNING)
             raise
+        if sender.counts.stored:
+            tell(_about_charts(sender.session.client), logging.INFO)
     return Pushed(result, sender.counts, sender.given_up, sender.refusals)
+
+
+def _about_charts(client: Dhis2Client) -> str:
+    try:
+        return about_charts(read_last_analytics(client))
+    except Dhis2Error as error:
+        # The values are stored, whatever DHIS2 says of its charts.
+        return f"{CHARTS} When it last did so is not known: {error}"
 
 
 def explain(systems: Systems, asked: Mapping[str, object]) -> Explanation:

@@ -144,9 +144,10 @@ def _announce(asked: "ComputeEvent", stack: "Stack") -> "ConnectionReport | None
 
 
 def _push_on_stack(options: RunOptions, event: Mapping[str, object]) -> int:
-    from cli.announcement import insist_on_open
+    from cli.announcement import CHARTS, insist_on_open
     from cli.output import tell
     from msupply_dhis2.compute.event import parse_compute_event
+    from msupply_dhis2.compute.result import Status
 
     # A part of a run (its shard) was told with its run.
     asked = None if "shard" in event else parse_compute_event(event)
@@ -157,7 +158,10 @@ def _push_on_stack(options: RunOptions, event: Mapping[str, object]) -> int:
             if asked.sends:
                 why = "A stack looks at the periods of today." if report is None else report.message
                 insist_on_open(asked, report.checks if report else (), tell, why)
-        return _show_result(stack.push(event), options.form)
+        result = stack.push(event)
+        if result.status is Status.SENT:
+            tell(CHARTS)
+        return _show_result(result, options.form)
 
     return ask_stack(options.stack or STACK, ask)
 

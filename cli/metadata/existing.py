@@ -10,7 +10,7 @@ import requests
 from cli.metadata.subjects import PlannedStore
 from cli.metadata.wanted import KINDS, WITHOUT_SHORT_NAME, Body, Wanted
 from msupply_dhis2.dhis2.metadata import find, read_server, read_system_setting
-from msupply_dhis2.dhis2.models import OrgUnit, Query, Server
+from msupply_dhis2.dhis2.models import OrgUnit, Query, ReadsDhis2, Server
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.lookalikes import folded
 from msupply_dhis2.errors import Dhis2PermanentError
@@ -137,15 +137,19 @@ class OrgUnits:
 def read_facts(client: AsksDhis2) -> ServerFacts:
     """Read what the whole server says."""
     server = read_server(client)
-    info = client.get("/api/system/info", {"fields": "lastAnalyticsTableSuccess"})
-    last = info.get("lastAnalyticsTableSuccess") if isinstance(info, dict) else None
     types = None
     if server.imports_by_group:
         answer = client.get(OUTPUT_PERIOD_TYPES)
         types = tuple(str(each["name"]) for each in answer) if isinstance(answer, list) else None
-    return ServerFacts(
-        server, None if last is None else str(last), read_system_setting(client, ZEROS_IN_ANALYTICS), types
-    )
+    zeros = read_system_setting(client, ZEROS_IN_ANALYTICS)
+    return ServerFacts(server, read_last_analytics(client), zeros, types)
+
+
+def read_last_analytics(client: ReadsDhis2) -> str | None:
+    """Read when DHIS2 last built its analytics tables, by its own clock; ``None``: never."""
+    info = client.get("/api/system/info", {"fields": "lastAnalyticsTableSuccess"})
+    last = info.get("lastAnalyticsTableSuccess") if isinstance(info, dict) else None
+    return None if last is None else str(last)
 
 
 def list_existing(client: AsksDhis2, kinds: Collection[str]) -> Existing:

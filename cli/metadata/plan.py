@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cli.announcement import about_charts
 from cli.metadata.charts import of_charts
 from cli.metadata.combos import combo_uid, find_option_combos
 from cli.metadata.comparing import PlannedObject, State, compare
@@ -73,9 +74,9 @@ class Plan:
 
     def about_charts(self) -> Iterator[str]:
         """Yield what must be true of the server before its charts are."""
-        yield f"Charts stay empty until DHIS2 has built its analytics tables. {self._last_analytics()}".rstrip()
         if self.facts is None:
             return
+        yield about_charts(self.facts.last_analytics)
         if not self.facts.zeros_in_analytics:
             yield (
                 "The system setting for zeros in analytics is off on this server: charts leave out each store that has nothing, and "
@@ -86,12 +87,6 @@ class Plan:
                 f"This server's list of output period types lacks {joined(missing)}: sums and averages of them show nothing. It is for "
                 "the whole server; apply with --server-settings periods adds them."
             )
-
-    def _last_analytics(self) -> str:
-        if self.facts is None:
-            return ""
-        last = self.facts.last_analytics
-        return f"It last did so at {last} by its own clock." if last else "It never has."
 
     def missing_period_types(self) -> list[str]:
         """Return the period types that charts need and the server does not put out."""

@@ -15,7 +15,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from cli import local
 from cli.__main__ import main
+from msupply_dhis2.errors import Dhis2DownError
 from msupply_dhis2.settings import parse_settings
 from sandbox.dhis2 import FaultKind, StandIn, User
 from sandbox.postgres import temporary_postgres
@@ -46,6 +48,10 @@ data_elements:
 """
 WORKED = [PROJECT / "settings.yaml", *sorted((PROJECT / "docs" / "examples").glob("*.yaml"))]
 type Run = Callable[..., "Ran"]
+
+
+def refused(_: object) -> str:
+    raise Dhis2DownError("DHIS2 restarts.")
 
 
 class Ran:
@@ -466,3 +472,19 @@ def test_stdout_of_the_script(sample: str, tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert ran.stdout == ""
     assert "URL" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("built", "said"),
+    [
+        (lambda _: "2026-10-30T23:00:12", "It last did so at 2026-10-30T23:00:12 by its own clock."),
+        (refused, "When it last did so is not known: DHIS2 restarts."),
+    ],
+)
+def test_push_tells_of_charts(
+    run: Run, monkeypatch: pytest.MonkeyPatch, built: Callable[[object], str], said: str
+) -> None:
+    monkeypatch.setattr(local, "read_last_analytics", built)
+    ran = run("push", "--as-scheduled", format="json")
+    assert ran.code == 0
+    assert said in ran.err
