@@ -159,7 +159,7 @@ def _push_on_stack(options: RunOptions, event: Mapping[str, object]) -> int:
                 why = "A stack looks at the periods of today." if report is None else report.message
                 insist_on_open(asked, report.checks if report else (), tell, why)
         result = stack.push(event)
-        if result.status is Status.SENT:
+        if asked and result.status is Status.SENT:
             tell(CHARTS)
         return _show_result(result, options.form)
 
