@@ -7,7 +7,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from cli.console import connection_page, explain_page, preview_page, push_page, tab_page, today_page
+from cli.console import (
+    connection_page,
+    explain_page,
+    history_page,
+    preview_page,
+    push_page,
+    switch_page,
+    tab_page,
+    today_page,
+)
 from cli.console.pages import FOLDER, page, told
 from cli.console.security import Security
 from cli.console.stack_state import StackState
@@ -30,7 +39,10 @@ def make_app(state: State, *, port: int, token: str) -> Starlette:
             *_pages_of(state),
             *_pages_of_push(state),
             *(
-                [Route("/push/stop", page(state, push_page.stop), methods=["POST"])]
+                [
+                    Route("/push/stop", page(state, push_page.stop), methods=["POST"]),
+                    Route("/database", page(state, tab_page.save_database), methods=["POST"]),
+                ]
                 if isinstance(state, StackState)
                 else []
             ),
@@ -48,6 +60,10 @@ def _pages_of(state: State) -> list[Route]:
         Route("/tab/review", page(state, tab_page.review), methods=["POST"]),
         Route("/tab/edit", page(state, tab_page.edit), methods=["POST"]),
         Route("/tab/save", page(state, tab_page.save), methods=["POST"]),
+        Route("/tab/history", page(state, history_page.show), methods=["GET"]),
+        Route("/tab/again", page(state, history_page.use_again), methods=["POST"]),
+        Route("/switch", page(state, switch_page.show), methods=["GET"]),
+        Route("/switch", page(state, switch_page.switch), methods=["POST"]),
         Route("/tab/settings.yaml", page(state, tab_page.download), methods=["GET"]),
         Route("/connection", page(state, connection_page.show), methods=["GET"]),
         Route("/connection/checks.csv", page(state, connection_page.as_csv), methods=["GET"]),

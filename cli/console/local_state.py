@@ -12,7 +12,7 @@ from threading import Lock
 
 from cli.comparison import Compared, HeldValues, Line, Preview
 from cli.console.jobs import Job
-from cli.console.state import Login, Refused, SavedSinceError, Sent, State, Tested
+from cli.console.state import Login, Refused, SavedSinceError, SavedVersion, Sent, State, Tested
 from cli.console.tab import Draft
 from cli.console.today import Known, PushRun, is_of_all, said_of
 from cli.console.words import say
@@ -115,6 +115,24 @@ class LocalState(State):
                 os.replace(new, file)  # noqa: PTH105 - the same, and shorter
             except OSError as error:
                 raise OptionError(say("settings.unwritable", file=file, why=error.strerror)) from error
+
+    def versions(self) -> list[SavedVersion]:
+        """Return the settings as they are, and as they stood before."""
+        found = []
+        for file in (self.settings_file, Path(self.kept_as)):
+            try:
+                saved = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+                found.append(SavedVersion(file.name, str(file), file.read_text(encoding="utf-8"), saved))
+            except FileNotFoundError:
+                continue
+            except (OSError, UnicodeDecodeError) as error:
+                raise OptionError(say("settings.unreadable", file=file, why=error)) from error
+        return found
+
+    @property
+    def about_database(self) -> str:
+        """What the command line names."""
+        return say("database.named", database=self.database, zone=self.time_zone)
 
     @property
     def kept_as(self) -> str:

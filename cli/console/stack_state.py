@@ -16,8 +16,8 @@ from cli.announcement import insist_on_open, tell_from_checks
 from cli.commands.run import LIMITS
 from cli.comparison import Compared, HeldValues, Line, Preview
 from cli.console.jobs import Job
-from cli.console.stack_today import entered_on, read_known
-from cli.console.state import Login, Refused, SavedSinceError, Sent, State, Tested
+from cli.console.stack_today import about_database, entered_on, read_known
+from cli.console.state import Login, Refused, SavedSinceError, SavedVersion, Sent, State, Tested
 from cli.console.tab import Draft, as_yaml
 from cli.console.today import Known
 from cli.console.words import say
@@ -34,7 +34,8 @@ from msupply_dhis2.errors import CredentialsError, MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import parse_settings
-from msupply_dhis2.settings.credentials import parse_dhis2_credentials
+from msupply_dhis2.settings.credentials import parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.settings.model import written_fields
 from msupply_dhis2.state.connections import Remembered, last_of_any, written_in
 from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import Outcome, last_line
@@ -140,6 +141,50 @@ class StackState(State):
             with self._stack() as stack:
                 upload(checked, self._parameter, stack.client("ssm"))
             self._read = None
+
+    def versions(self) -> list[SavedVersion]:
+        """Return the versions of the parameter that AWS keeps, a hundred at most."""
+        with self._stack() as stack:
+            client = stack.client("ssm")
+            pages = client.get_paginator("get_parameter_history").paginate(Name=self._parameter)
+            try:
+                found = [version for page in pages for version in page["Parameters"]]
+            except client.exceptions.ParameterNotFound:
+                found = []
+        newest_first = sorted(found, key=lambda version: int(version["Version"]), reverse=True)
+        return [
+            SavedVersion(
+                str(each["Version"]),
+                say("history.version", number=each["Version"]),
+                as_yaml(written_fields(each["Value"])[0]),
+                each["LastModifiedDate"],
+                each.get("LastModifiedUser", ""),
+            )
+            for each in newest_first
+        ]
+
+    @property
+    def takes_database(self) -> bool:  # type: ignore[override]  # it depends on the stack
+        """Whether the stack has a secret for it; otherwise it is one of the officer's own."""
+        with self._stack() as stack:
+            return stack.has("DatabaseSecret")
+
+    @property
+    def about_database(self) -> str:
+        """When its address was entered; it is never read back."""
+        try:
+            with self._stack() as stack:
+                said = about_database(stack, ZoneInfo(self.time_zone))
+        except MsupplyDhis2Error as error:
+            # The page says it, and shows all else.
+            said = str(error)
+        return " ".join((said or say("path.database_missing"), say("database.zone", zone=self.time_zone)))
+
+    def save_database(self, address: str) -> None:
+        """Put it into the stack's secret, as ``credentials`` does."""
+        parse_database_address(address)
+        with self._stack() as stack:
+            write(stack.resource("DatabaseSecret"), address, stack.client("secretsmanager"))
 
     @property
     def kept_as(self) -> str:

@@ -37,7 +37,7 @@ def read_known(stack: Stack, url: str | None, settings_saved: datetime | None, z
         "waiting": lambda: stack.depth("BatchQueue").held,
         "not_delivered": lambda: stack.depth("FailedBatchQueue").held,
         "schedules": lambda: _schedules(stack),
-        "database": lambda: _database(stack, zone),
+        "database": lambda: about_database(stack, zone),
     }
     # Known before several threads ask for it.
     stack.resource("BatchQueue")
@@ -102,7 +102,7 @@ def _schedules(stack: Stack) -> tuple[dict[Interval, str], bool, datetime]:
     return schedules, variables["SCHEDULES_STATE"] == "ENABLED", datetime.fromisoformat(found["LastModified"])
 
 
-def _database(stack: Stack, zone: ZoneInfo) -> str:
+def about_database(stack: Stack, zone: ZoneInfo) -> str:
     """Say when the address of mSupply's database was entered; empty where it was not."""
     if not stack.has("DatabaseSecret"):
         return say("database.own_secret")

@@ -33,6 +33,17 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedVersion:
+    """A state of the settings document: its name and title, who saved it and when, as far as that is known."""
+
+    name: str
+    title: str
+    document: str
+    when: datetime | None = None
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
     """A connection test, and what was tried: ``note`` says what became of it, where it is not what is saved already."""
 
@@ -142,6 +153,18 @@ class State(ABC):
     @abstractmethod
     def kept_as(self) -> str:
         """Where the settings are kept as they stood before they were saved last."""
+
+    @abstractmethod
+    def versions(self) -> Sequence[SavedVersion]:
+        """Return the states of the settings that are kept, the newest first."""
+
+    @property
+    @abstractmethod
+    def about_database(self) -> str:
+        """What is known of mSupply's database: which it is, or when its address was entered."""
+
+    takes_database = False
+    """Whether the address of mSupply's database is entered on the page."""
 
     @property
     @abstractmethod

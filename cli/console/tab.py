@@ -200,6 +200,18 @@ class Draft:
             elif given and (given != default or name in before):
                 yield name, given == "true" if is_switch else given
 
+    def switched(self, *, on: bool) -> "Draft":
+        """Return the draft with Use DHIS2 on or off; all else stays as its author wrote it, where that can be."""
+        if (self.settings.use_dhis2 is True) is on and self.written.get("use_dhis2") is not None:
+            return self
+        word = "true" if on else "false"
+        line = re.compile(r"^use_dhis2[ \t]*:.*$", re.MULTILINE)
+        document, found = line.subn(f"use_dhis2: {word}", self.document)
+        if found == 1 and Draft(document).written == {**self.written, "use_dhis2": on}:
+            return Draft(document)
+        others = {name: value for name, value in self.written.items() if name != "use_dhis2"}
+        return Draft(as_yaml({"use_dhis2": on, **others}, head=_head(self.document)))
+
     def with_row(self, metric: str) -> "Draft":
         """Return the draft with one more row of a metric."""
         values = {**self.written, ROWS: [*self._written_rows(), {"metric": metric, "active": True}]}

@@ -1,16 +1,19 @@
 """The pages of the DHIS2 tab: its fields, what saving would change, and the settings as a file."""
 
+import json
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from cli.console.local_state import typed_login
-from cli.console.pages import Fields, render
+from cli.console.pages import Fields, render, told
+from cli.console.stack_state import StackState
 from cli.console.state import State
 from cli.console.tab import FIRST_FOLDED, Draft, FormField, loses_comments
 from cli.console.words import say
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.errors import CredentialsError
 from msupply_dhis2.state.connections import written_in
 
 
@@ -18,7 +21,10 @@ def show(state: State, request: Request, _: Fields) -> Response:
     """Show the settings as they are saved."""
     # Read first: what is newer than its version is not saved.
     version = state.version()
-    return _form(state, state.draft(), version, saved=request.query_params.get("saved"))
+    asked, draft = request.query_params, state.draft()
+    # What is off is filled in only by who means it; a new document is to be filled in.
+    is_greyed = not (draft.uses_dhis2 or asked.get("setup") or not state.document())
+    return _form(state, draft, version, saved=asked.get("saved"), is_greyed=is_greyed)
 
 
 def submit(state: State, _: Request, form: Fields) -> Response:
@@ -28,7 +34,7 @@ def submit(state: State, _: Request, form: Fields) -> Response:
         case "add_row":
             return _form(state, draft.with_row(form.get("new_metric", "")), version)
         case "review":
-            return _differences(state, draft, version)
+            return differences(state, draft, version)
         case "test":
             state.begin_test(draft, version, typed_login(form))
             return RedirectResponse("/connection", 303)
@@ -38,7 +44,20 @@ def submit(state: State, _: Request, form: Fields) -> Response:
 
 def review(state: State, _: Request, form: Fields) -> Response:
     """Show what a whole document would change."""
-    return _differences(state, Draft(form.get("document", "")), form.get("version", ""))
+    return differences(state, Draft(form.get("document", "")), form.get("version", ""))
+
+
+def save_database(state: StackState, _: Request, form: Fields) -> Response:
+    """Enter the address of mSupply's database into the stack's secret."""
+    given = {
+        name: form.get(f"database.{name}", "").strip() for name in ("host", "port", "dbname", "username")
+    }
+    given["password"] = form.get("database.password", "")
+    try:
+        state.save_database(json.dumps({name: text for name, text in given.items() if text}))
+    except CredentialsError as error:
+        return told(state, say("database.wrong", fault=error.fault))
+    return RedirectResponse("/tab?saved=database&setup=yes", 303)
 
 
 def edit(state: State, _: Request, form: Fields) -> Response:
@@ -48,9 +67,9 @@ def edit(state: State, _: Request, form: Fields) -> Response:
 
 def save(state: State, _: Request, form: Fields) -> Response:
     """Save a document that was reviewed."""
-    draft = Draft(form.get("document", ""))
+    draft = _kept_off(state, Draft(form.get("document", "")))
     if not draft.can_be_saved:
-        return _differences(state, draft, form.get("version", ""))
+        return differences(state, draft, form.get("version", ""))
     is_first = not state.document()
     state.save(draft, form.get("version", ""))
     return RedirectResponse(f"/tab?saved={'first' if is_first else 'again'}", 303)
@@ -62,7 +81,14 @@ def download(state: State, _: Request, __: Fields) -> Response:
     return Response(state.draft().document, media_type="application/yaml", headers=named)
 
 
-def _form(state: State, draft: Draft, version: str, *, saved: str | None = None) -> Response:
+def _kept_off(state: State, draft: Draft) -> Draft:
+    """Return a draft that leaves sending off where it is off: to switch it on is a step of its own."""
+    return draft if state.draft().uses_dhis2 else draft.switched(on=False)
+
+
+def _form(
+    state: State, draft: Draft, version: str, *, saved: str | None = None, is_greyed: bool = False
+) -> Response:
     fields = list(draft.fields().values())
     folded = next(place for place, field in enumerate(fields) if field.name == FIRST_FOLDED)
     before_rows = next(place for place, field in enumerate(fields) if field.name == "setup") + 1
@@ -73,6 +99,9 @@ def _form(state: State, draft: Draft, version: str, *, saved: str | None = None)
         draft=draft,
         version=version,
         saved=saved,
+        is_greyed=is_greyed,
+        is_on=state.draft().uses_dhis2,
+        about_items=_about_items(state),
         is_new=not state.document(),
         above=fields[:before_rows],
         below=fields[before_rows:folded],
@@ -96,6 +125,13 @@ def _last_test(state: State) -> str:
     return say("tab.tested", message=tested.report.message, time=when)
 
 
+def _about_items(state: State) -> str:
+    """Return what the last test said of the items that are sent."""
+    tested = state.connection.result if state.connection else None
+    checks = tested.report.checks if tested else ()
+    return next((check.message for check in checks if check.name == "items"), "")
+
+
 def _logins(draft: Draft) -> list[tuple[str, str]]:
     """Return the fields of the login, each with the kind of its control."""
     client = [] if draft.settings.basic_authentication else [("client", "text"), ("secret", "password")]
@@ -106,7 +142,9 @@ def _has_fault(fields: list[FormField]) -> bool:
     return any(field.fault for field in fields)
 
 
-def _differences(state: State, draft: Draft, version: str) -> Response:
+def differences(state: State, draft: Draft, version: str) -> Response:
+    """Show what saving a draft would change."""
+    draft = _kept_off(state, draft)
     saved = state.draft()
     return render(
         state,

@@ -350,13 +350,15 @@ def _intervals(known: Known, settings: Settings, now: datetime) -> list[Interval
     return lines
 
 
-def first_due(known: Known, settings: Settings, now: datetime) -> datetime | None:
-    """Return when the first schedule runs that has active rows."""
+def first_due(known: Known, settings: Settings, now: datetime) -> tuple[datetime, Interval] | None:
+    """Return when the first schedule runs that has active rows, and which it is."""
     intervals = {row.interval for row in settings.active_rows}
-    due = (
-        schedules.next_due(each, now) for interval, each in known.schedules.items() if interval in intervals
-    )
-    return min((each for each in due if each is not None), default=None)
+    due = [
+        (instant, interval)
+        for interval, each in known.schedules.items()
+        if interval in intervals and (instant := schedules.next_due(each, now)) is not None
+    ]
+    return min(due, default=None)
 
 
 def _waiting(known: Known) -> str:

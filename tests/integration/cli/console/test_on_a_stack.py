@@ -22,6 +22,7 @@ from msupply_dhis2.domain.outcome import RejectedRow, Why
 from msupply_dhis2.preflight.check import failed, passed
 from msupply_dhis2.preflight.job import ConnectionReport, Server
 from msupply_dhis2.settings import parse_settings
+from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.state.breaker import BreakerTable
 from msupply_dhis2.state.connections import record_success
 from msupply_dhis2.state.rejected_rows import RejectedRows
@@ -520,3 +521,52 @@ def test_what_could_not_be_asked(officer: Stacked) -> None:
     assert page.status == 200
     assert "What could not be asked" in page.text
     assert "The stack malawi has no Table." in page.text
+
+
+def test_an_earlier_version_is_used_again(officer: Stacked, aws: Aws) -> None:
+    page = officer.submit(officer.open("/tab"), "/tab", action="review", items_per_payload="321")
+    officer.submit(page, "/tab/save")
+    page = officer.open("/tab/history")
+    assert re.search(r"Version \d+ \(in force\) Saved on \S+ \S+ \(Africa/Blantyre\) by \S+", page.text)
+    assert "No. of items per payload: (empty) → 321" in page.text
+    page = officer.submit(page, "/tab/again")
+    assert "No. of items per payload 321 (empty)" in page.text
+    officer.submit(page, "/tab/save")
+    assert (
+        parse_settings(aws.ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"]).items_per_payload == 1000
+    )
+
+
+def test_switch_says_when_the_first_schedule_runs(officer: Stacked) -> None:
+    officer.submit(officer.open("/switch"), "/switch", action="off")
+    officer.client.post("/connection")
+    officer.wait("/connection")
+    page = officer.open("/switch")
+    assert re.search(r"The first schedule runs on \d+ \w+, \d\d:\d\d: (daily|monthly) \(", page.text)
+    assert "stores: 1 store has no org unit." in page.text
+    page = officer.submit(page, "/switch", action="on")
+    assert "Use DHIS2 is on" in page.text
+
+
+def test_database_is_entered(officer: Stacked, aws: Aws) -> None:
+    given = {"host": "db.example.org", "dbname": "om", "username": "reader", "password": "p@ss/word:1"}
+    fields = {f"database.{name}": text for name, text in given.items()}
+    page = officer.submit(officer.open("/tab"), "/database", **fields)
+    assert "The address is saved." in page.text
+    assert "Its address was entered on" in page.text
+    written = aws.secretsmanager.get_secret_value(SecretId="stack/database")["SecretString"]
+    address = parse_database_address(written)
+    assert address.described == "the PostgreSQL database om on db.example.org, port 5432"
+    assert address.password is not None
+    assert address.password.get_secret_value() == "p@ss/word:1"
+    assert "p@ss/word:1" not in page.source
+
+
+def test_database_that_is_none(officer: Stacked) -> None:
+    page = officer.submit(
+        officer.open("/tab"), "/database", **{"database.host": "db", "database.dbname": "om"}
+    )
+    assert (
+        "The address of mSupply's database has no text in its field(s) username, password. Nothing was written."
+        in page.text
+    )
