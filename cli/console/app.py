@@ -8,6 +8,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cli.console import (
+    compare_page,
     connection_page,
     explain_page,
     history_page,
@@ -73,6 +74,9 @@ def _pages_of(state: State) -> list[Route]:
         Route("/preview/values.csv", page(state, preview_page.as_csv), methods=["GET"]),
         Route("/preview", page(state, preview_page.compute), methods=["POST"]),
         Route("/explain", page(state, explain_page.show), methods=["GET"]),
+        Route("/compare", page(state, compare_page.show), methods=["GET"]),
+        Route("/compare", page(state, compare_page.begin), methods=["POST"]),
+        Route("/compare/ticks", page(state, compare_page.tick), methods=["POST"]),
     ]
 
 

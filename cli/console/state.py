@@ -135,6 +135,8 @@ class State(ABC):
         self.plan: Plan | None = None
         self.push: Job[Sent] | None = None
         self.pushes: list[PushRun] = []
+        self.comparison: Job[Compared] | None = None
+        self.ticked: frozenset[str] = frozenset()
         self.pushed_event: Mapping[str, object] = {}
 
     @abstractmethod

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cli.console.compare_page import shown
 from cli.console.pages import Fields, render
 from cli.console.state import State
 from cli.console.today import OUTCOMES, PushRun, Session, make_today
@@ -38,5 +39,7 @@ def session_of(state: State) -> Session:
         message=tested.report.message if tested else "",
         wrong_checks=sum(not check.ok for check in checks),
         database_fault=fault,
+        ticked=len(state.ticked),
+        to_tick=len(shown(state)),
         has_preview=state.preview is not None and state.preview.result is not None,
     )
