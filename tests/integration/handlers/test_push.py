@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from msupply_dhis2.errors import AwsBusyError, EventError
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.handlers import push_batch
 from msupply_dhis2.state.breaker import Breaker, BreakerTable, Login, State
-from msupply_dhis2.state.connections import read_call_limit, record_success
+from msupply_dhis2.state.connections import last_success, read_call_limit, record_success
 from msupply_dhis2.state.runs import Runs
 from sandbox.dhis2 import FaultKind, StandIn, User, stock_metadata
 from tests.conftest import Aws
@@ -287,6 +287,20 @@ def test_missing_table(aws: Aws, dhis2: StandIn, push: Push) -> None:
     assert dhis2.requests == []
 
 
+def test_success_noted_once_a_minute(
+    aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = []
+    for minutes in (1, 1, 0):
+        monkeypatch.setattr(push_batch, "SUCCESS_NOTED_EVERY", timedelta(minutes=minutes))
+        push(body_of(dhis2, "12"))
+        noted.append(last_success(aws.table, dhis2.url, "pusher"))
+    first, second, third = noted
+    assert first is not None
+    assert third is not None
+    assert first == second < third
+
+
 def test_success_not_noted(dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     push(body_of(dhis2, "11"))
 
@@ -294,6 +308,7 @@ def test_success_not_noted(dhis2: StandIn, push: Push, monkeypatch: pytest.Monke
         record_success(clients.table("no-such-table"), url, username, instant)
 
     monkeypatch.setattr(push_batch, "record_success", record_elsewhere)
+    monkeypatch.setattr(push_batch, "SUCCESS_NOTED_EVERY", timedelta(0))
     pushed = push(body_of(dhis2, "12"))
     assert pushed.again == []
     assert pushed.counts() == (1, 1, 0, 0, 0)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from aws_lambda_powertools.metrics import MetricUnit
 
@@ -56,6 +56,8 @@ MOST_PATIENCE_SECONDS = 60.0
 READ_SECONDS = 45.0
 """How long an answer to a question about metadata or stored values is waited for: several fit into the function's
 time. Calls that push values have a longer time of their own."""
+
+SUCCESS_NOTED_EVERY = timedelta(minutes=1)
 
 
 type Tools = RunsInvocation[PushEnvironment]
@@ -316,12 +318,24 @@ class BatchPush:
         try:
             if result.answered:
                 tools.breakers.change(Breaker.answered)
-                record_success(tools.table, login.url, login.user, datetime.now(UTC))
+                self._note_success(login)
             if limit != limit_before:
                 remember_call_limit(tools.table, login.url, limit)
         except AwsError as error:
             tools.not_noted(f"DHIS2's answer could not be noted: {error}")
 
+    def _note_success(self, login: Login) -> None:
+        """Remember that DHIS2 answered, once a minute: each time costs a write."""
+        now = datetime.now(UTC)
+        if now - _noted.get(login, _LONG_AGO) >= SUCCESS_NOTED_EVERY:
+            record_success(self._tools.table, login.url, login.user, now)
+            _noted[login] = now
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+_noted: dict[Login, datetime] = {}
+"""When it was noted last that DHIS2 answered."""
 
 _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}
 """One at most: by its login and what DHIS2's certificate is verified with."""
@@ -330,3 +344,4 @@ _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}
 def forget_sessions() -> None:
     """Forget the sessions with DHIS2, as a cold start does."""
     _sessions.clear()
+    _noted.clear()
