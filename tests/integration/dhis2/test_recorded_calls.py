@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from pydantic import SecretStr
@@ -11,7 +10,7 @@ from pydantic import SecretStr
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2FaultError, Dhis2PermanentError
 from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
-from sandbox.dhis2 import new_token
+from sandbox.dhis2 import Version, new_token
 from sandbox.dhis2.answers import Answer
 from sandbox.dhis2.http_server import HttpServer
 from tests.support.dhis2_recordings import RECORDINGS, VERSIONS, Case, recorded_cases
@@ -34,35 +33,33 @@ ERRORS = {
 """What each status must become; what has none is an answer to be read."""
 
 
-def recorded_pushes() -> list[object]:
-    if not RECORDINGS.is_dir():
-        return []
-    return [
-        pytest.param(case, id=f"{version}-{case.name}")
-        for version in VERSIONS
-        for case in recorded_cases(version)
-        if case.request["method"] == "POST" and case.request["path"].endswith("/dataValueSets")
-    ]
+class Replay:
+    """A server that answers a push as was recorded, and everything else with an empty object."""
+
+    def __init__(self) -> None:
+        self.recorded = Answer(200, b"{}", "application/json")
+        self.server = HttpServer(
+            0,
+            lambda call: self.recorded if call.method == "POST" else Answer(200, b"{}", "application/json"),
+        )
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def answer_as(self, case: Case) -> None:
+        recorded = case.response
+        body = recorded["body"]
+        content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        headers = {name: value for name, value in recorded["headers"].items() if name != "Content-Type"}
+        self.recorded = Answer(recorded["status"], content, recorded["headers"].get("Content-Type"), headers)
 
 
-@contextmanager
-def server_that_answers(case: Case) -> Iterator[str]:
-    """Answer a push as was recorded, and everything else with an empty object."""
-    recorded = case.response
-    body = recorded["body"]
-    content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    headers = {name: value for name, value in recorded["headers"].items() if name != "Content-Type"}
-    answer = Answer(recorded["status"], content, recorded["headers"].get("Content-Type"), headers)
-    server = HttpServer(
-        0, lambda call: answer if call.method == "POST" else Answer(200, b"{}", "application/json")
-    )
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.close_connections()
-        server.server_close()
+@pytest.fixture
+def replay() -> Iterator[Replay]:
+    it = Replay()
+    threading.Thread(target=it.server.serve_forever, args=(0.01,), daemon=True).start()
+    yield it
+    it.server.shutdown()
+    it.server.close_connections()
+    it.server.server_close()
 
 
 def login_of(case: Case) -> Dhis2Credentials:
@@ -71,17 +68,31 @@ def login_of(case: Case) -> Dhis2Credentials:
     return Dhis2Credentials(kind=LoginKind.BASIC, username="pusher", password=SecretStr("right"))
 
 
-@pytest.mark.parametrize("case", recorded_pushes())
-def test_outcome_or_clear_error(case: Case) -> None:
-    status = case.response["status"]
-    error = ERRORS.get(status)
+def error_of(case: Case) -> type[Dhis2Error] | None:
     if "Checksum validation failed" in str(case.response["body"]):
-        error = Dhis2AuthenticationError
-    with server_that_answers(case) as url, Dhis2Client(url, login_of(case)) as client:
-        if error is None:
-            assert status in {200, 409}
-            assert client.post_data_values({"dataValues": []}).body == case.response["body"]
-            return
-        with pytest.raises(Dhis2Error) as raised:
-            client.post_data_values({"dataValues": []})
-    assert type(raised.value) is error
+        return Dhis2AuthenticationError
+    return ERRORS.get(case.response["status"])
+
+
+# All pushes of a version in one test: each takes less than it takes to announce a test, and there are hundreds.
+@pytest.mark.parametrize("version", VERSIONS)
+def test_outcome_or_clear_error(replay: Replay, version: Version) -> None:
+    pushes = [
+        case
+        for case in recorded_cases(version)
+        if case.request["method"] == "POST" and case.request["path"].endswith("/dataValueSets")
+    ]
+    assert len(pushes) > 100
+    for case in pushes:
+        replay.answer_as(case)
+        answered: object = None
+        raised: type[Exception] | None = None
+        with Dhis2Client(replay.url, login_of(case)) as client:
+            try:
+                answered = client.post_data_values({"dataValues": []}).body
+            except Dhis2Error as error:
+                raised = type(error)
+        assert raised is error_of(case), case.name
+        if raised is None:
+            assert case.response["status"] in {200, 409}, case.name
+            assert answered == case.response["body"], case.name
