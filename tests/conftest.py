@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,8 +11,12 @@ from msupply_dhis2.push.job import Dhis2Session
 from msupply_dhis2.state import dead_letters
 from sandbox.aws_on_moto import BUCKET, Aws, MotoStack, moto
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from tests.support.distribution import FilesAndStack
 from tests.support.kept_tables import close_engines
 from tests.support.laws import register_profiles
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer  # type: ignore[import-untyped]
 
 __all__ = ["BUCKET", "Aws"]
 
@@ -23,6 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):
             item.add_marker("law")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> FilesAndStack:
+    """Distribute the tests over the processes."""
+    return FilesAndStack(config, log)
 
 
 def pytest_sessionfinish() -> None:

@@ -1,6 +1,5 @@
 """``make demo``, as the README promises it."""
 
-import json
 import os
 import re
 import signal
@@ -11,16 +10,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from msupply_dhis2.settings import parse_settings
-from sandbox.sample_world import (
-    DHIS2_USER,
-    TIME_ZONE,
-    catalogue_of,
-    dhis2_for,
-    metadata_for,
-    sample_database,
-    settings_for,
-)
 from sandbox.tools import PROJECT
 
 STOPS_WITHIN = 60.0
@@ -162,34 +151,6 @@ def test_emulator_ends_with_parent(tmp_path: Path) -> None:
     while processes_about(tmp_path):
         assert time.monotonic() < deadline, processes_about(tmp_path)
         time.sleep(0.1)
-
-
-def test_own_systems(tmp_path: Path) -> None:
-    with sample_database(stores=3, items=8) as database:
-        settings = parse_settings(settings_for("http://127.0.0.1", database.server.ca_certificate))
-        with dhis2_for(metadata_for(catalogue_of(database.address, settings))) as dhis2:
-            login = {"username": DHIS2_USER, "password": dhis2.users[DHIS2_USER].password.get_secret_value()}
-            (tmp_path / "credentials.json").write_text(json.dumps(login))
-            (tmp_path / "settings.yaml").write_text(settings.compact())
-            finished = make_demo(
-                {
-                    **os.environ,
-                    "SOURCE": database.address,
-                    "DHIS2_URL": dhis2.url,
-                    "SETTINGS": str(tmp_path / "settings.yaml"),
-                    "CREDENTIALS": str(tmp_path / "credentials.json"),
-                    "TIMEZONE": TIME_ZONE,
-                    "YES": "1",
-                }
-            )
-    said = finished.stdout
-    assert finished.returncode == 0, said
-    assert said.index("Dry run: ") < said.index("on the way to DHIS2")
-    announced = re.search(r"Dry run: ([\d,]+) values", said)
-    assert announced
-    assert len(dhis2.values) == int(announced[1].replace(",", ""))
-    assert login["password"] not in said
-    assert database.password.get_secret_value() not in said
 
 
 def test_own_systems_need_both() -> None:

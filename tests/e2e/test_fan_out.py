@@ -22,8 +22,6 @@ else:
     World = Any
 
 SHARDS = 2
-UNDIVIDED = 2_000_000
-"""The template's own limit."""
 
 
 def lines_of(world: World) -> int:
@@ -45,11 +43,16 @@ def lines_of(world: World) -> int:
 @contextmanager
 def divided(world: World) -> Iterator[None]:
     """Yield the stack so low a limit that its stores are two shards."""
-    world.emulator.deploy(Timezone=TIME_ZONE, LinesPerInvocation=str(lines_of(world) // SHARDS + 1))
+    functions = world.emulator.stack.client("lambda")
+    function = {"FunctionName": world.emulator.stack.resource("ComputeFunction")}
+    variables = functions.get_function_configuration(**function)["Environment"]["Variables"]
+    assert "LINES_PER_INVOCATION" in variables
+    low = {**variables, "LINES_PER_INVOCATION": str(lines_of(world) // SHARDS + 1)}
+    functions.update_function_configuration(**function, Environment={"Variables": low})
     try:
         yield
     finally:
-        world.emulator.deploy(Timezone=TIME_ZONE, LinesPerInvocation=str(UNDIVIDED))
+        functions.update_function_configuration(**function, Environment={"Variables": variables})
 
 
 def worked(world: World, run_id: str) -> list[LogRecord]:

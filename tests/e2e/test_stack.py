@@ -417,11 +417,15 @@ def ask_for_a_push(world: World) -> str:
 
 
 def test_deployment_keeps_settings(world: World) -> None:
-    world.emulator.deploy(Timezone=TIME_ZONE, LogRetentionDays="30")
+    world.emulator.deploy(Timezone=TIME_ZONE, LogRetentionDays="30", LinesPerInvocation="3000000")
     ssm, secrets = world.emulator.stack.client("ssm"), world.emulator.stack.client("secretsmanager")
     settings = ssm.get_parameter(Name=f"/{world.emulator.name}/settings")["Parameter"]["Value"]
     login = secrets.get_secret_value(SecretId=world.emulator.stack.resource("Dhis2Secret"))["SecretString"]
     assert (settings, login) == (world.settings, world.login)
     groups = world.emulator.stack.client("logs").describe_log_groups()["logGroups"]
     assert {group["retentionInDays"] for group in groups} == {30}
+    compute = world.emulator.stack.client("lambda").get_function_configuration(
+        FunctionName=world.emulator.stack.resource("ComputeFunction")
+    )
+    assert compute["Environment"]["Variables"]["LINES_PER_INVOCATION"] == "3000000"
     assert world.emulator.stack.invoke("TestConnectionFunction", {})["connected"] is True
