@@ -25,10 +25,10 @@ from msupply_dhis2.state.breaker import Breaker, BreakerTable
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-    from botocore.model import StructureShape
     from moto.backends import SERVICE_NAMES
     from moto.core.base_backend import BaseBackend
     from moto.core.common_types import TYPE_RESPONSE
+    from moto.core.model import StructureShape
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -184,10 +184,11 @@ class MotoStack:
                 for region, backend in regions.items()
             }
         else:
-            self._restore()
+            self.restore()
         yield self._aws
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Have it once more as its deployment left it, whatever was done with it since."""
         BackendDict.reset()
         reset_model_data()
         for (service, account, region), (as_deployed, state) in self._as_deployed.items():
