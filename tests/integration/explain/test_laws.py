@@ -76,6 +76,7 @@ def assert_parts_add_up(explained: Explanation) -> None:
         assert all((span.last - span.first).days + 1 >= span.days for span in spans)
 
 
+@pytest.mark.slow
 @tried(30)
 @given(case=cases(), metrics=st.sets(st.sampled_from(Metric), min_size=2, max_size=2))
 def test_parts_add_up(database: Database, case: Case, metrics: set[Metric]) -> None:

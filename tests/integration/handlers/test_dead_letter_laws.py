@@ -282,7 +282,8 @@ ACTIONS = [
 harms = st.just(UNHARMED) | st.tuples(st.sampled_from(Harm), st.integers(1, 9))
 
 
-@settings(tried(60), phases=(Phase.reuse, Phase.generate))
+@pytest.mark.slow
+@settings(tried(20), phases=(Phase.reuse, Phase.generate))
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9), harms), min_size=3, max_size=9))
 def test_no_value_lost_or_doubled(letters: Letters, steps: list[tuple[str, int, Harmed]]) -> None:
     letters.begin()

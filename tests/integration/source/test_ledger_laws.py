@@ -52,7 +52,8 @@ def database(
     return empty_database(request.param, postgres, tmp_path_factory.mktemp("laws"), "laws")
 
 
-@tried(40)
+@pytest.mark.slow
+@tried(30)
 @given(case=cases())
 def test_slow_reference(database: Database, case: Case) -> None:
     is_mirror = isinstance(database, MirrorDatabase)

@@ -419,7 +419,8 @@ def named_in(warnings: str) -> Counter[tuple[Why, int]]:
     return named
 
 
-@tried(60)
+@pytest.mark.slow
+@tried(30)
 @given(case=cases())
 def test_slow_reference(world: LawWorld, case: Case) -> None:
     world.fill(case)
@@ -450,7 +451,8 @@ def test_slow_reference(world: LawWorld, case: Case) -> None:
     _tell(answers)
 
 
-@tried(40)
+@pytest.mark.slow
+@tried(20)
 @given(case=cases(), restated=st.integers(0, 2))
 def test_scheduled_run_and_months(world: LawWorld, case: Case, restated: int) -> None:
     world.fill(case)
@@ -551,7 +553,8 @@ def test_sample_slow_reference(sample: str, basis: Basis, period_format: str, as
         assert {why for why, _ in answer.named} == {why for why, _ in named_in(run.warnings)} == set(Why)
 
 
-@tried(20)
+@pytest.mark.slow
+@tried(10)
 @given(case=cases())
 def test_stores_are_unaffected(world: LawWorld, case: Case) -> None:
     world.fill(case)

@@ -1053,7 +1053,8 @@ def arithmetic(
     return OpenMsupplyDatabase(server.new_database("arithmetic"))
 
 
-@tried(30)
+@pytest.mark.slow
+@tried(20)
 @given(
     lines=st.lists(
         st.tuples(
