@@ -80,7 +80,7 @@ TEST := $(RUN) pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: ready ## Run the fast tests; they must run nine of ten statements of the layer
-	$(TEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(TEST) -m "not slow and not lint" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: test-slow
 test-slow: ready ## Run all other tests: laws with all examples, every fault, the stack on the emulator, the benchmarks
@@ -91,9 +91,9 @@ test-slow: ready ## Run all other tests: laws with all examples, every fault, th
 lint: ready ## Check code (ruff, mypy), who imports whom (import-linter) and template (cfn-lint)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) mypy
+	$(RUN) mypy --num-workers 2
 	$(RUN) lint-imports --no-cache
-	$(RUN) pytest -q tests/unit/test_template.py
+	$(RUN) pytest -q tests/unit/test_template.py -m lint
 
 .PHONY: audit
 audit: ready ## Look for known vulnerabilities of the locked packages; with UNLESS_OFFLINE=yes it passes without a network

@@ -16,7 +16,7 @@ else:
     World = Any
 
 
-def test_it_sends_what_it_announced(
+def test_sends_what_it_announced(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "Emulator", lambda: nullcontext(world.emulator))

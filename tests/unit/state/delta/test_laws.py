@@ -82,7 +82,7 @@ class Message:
 
     @property
     def counted(self) -> RunMessage:
-        return RunMessage(self.batch.batch_id, self.attempt_id, len(self.batch.rows))
+        return RunMessage(self.batch.batch_id, self.attempt_id, len(self.batch.values))
 
 
 @dataclass(eq=False)
@@ -212,7 +212,7 @@ class Country(RuleBasedStateMachine):
             pass
         else:
             already_stored = 0 if changes is None else changes.found.unchanged
-            imported = sum(len(batch.rows) for batch in sent if batch.operation is Operation.IMPORT)
+            imported = sum(len(batch.values) for batch in sent if batch.operation is Operation.IMPORT)
             assert imported + already_stored == len(self.computed)
             if changes is not None:
                 self.see_that_nothing_is_wrongly_left_out(sent)
@@ -223,7 +223,7 @@ class Country(RuleBasedStateMachine):
     def org_units(self) -> Iterator[OrgUnitValues]:
         for code in ORG_UNITS:
             values = [
-                DataValue(
+                DataValue.of(
                     data_element=data_element,
                     period=PERIOD,
                     org_unit=org_unit,
@@ -243,7 +243,7 @@ class Country(RuleBasedStateMachine):
 
     def see_that_nothing_is_wrongly_left_out(self, sent: list[Batch]) -> None:
         keys_sent = {
-            key_of(value) for batch in sent if batch.operation is Operation.IMPORT for value in batch.values()
+            key_of(value) for batch in sent if batch.operation is Operation.IMPORT for value in batch.values
         }
         left_out = {key: value for key, value in self.computed.items() if key not in keys_sent}
         event(f"{bool(left_out)}: something is left out")
@@ -256,14 +256,14 @@ class Country(RuleBasedStateMachine):
                     and message.batch.tracking
                     and self.now < message.batch.tracking.until
                 ):
-                    for other in message.batch.values():
+                    for other in message.batch.values:
                         if key_of(other) == key and self.may_still_arrive(message, other):
                             assert message.batch.operation is Operation.IMPORT
                             assert other.value == value
 
     def may_still_arrive(self, message: Message, value: DataValue) -> bool:
         settled = self.table_of_runs.read(message.counted, self.now).settled
-        return message.batch.values().index(value) not in settled
+        return message.batch.values.index(value) not in settled
 
     @rule(target=deliveries, message=messages)
     def push_begins(self, message: Message) -> MultipleResults[Delivery]:
@@ -272,14 +272,14 @@ class Country(RuleBasedStateMachine):
     def begin_push(self, message: Message) -> list[Delivery]:
         batch, settings_now = message.batch, SETTINGS[self.only_changes]
         delivery_state = self.table_of_runs.read(message.counted, self.now)
-        if message.is_finished or len(delivery_state.settled) == len(batch.rows):
+        if message.is_finished or len(delivery_state.settled) == len(batch.values):
             return []
         target = target_of(settings_now, batch)
         is_tracked = (
             batch.tracking is not None and self.now < batch.tracking.until and batch.tracking.target == target
         )
         if self.only_changes and not is_tracked:
-            for org_unit in {row.org_unit for row in batch.rows}:
+            for org_unit in {row.org_unit for row in batch.values}:
                 self.records().invalidate(target, PERIOD, org_unit)
         delivery = Delivery(message, self.now, delivery_state, is_tracked)
         self.under_way.append(delivery)
@@ -301,7 +301,7 @@ class Country(RuleBasedStateMachine):
     def end_push(self, delivery: Delivery, refused: set[int], waiting: set[int]) -> None:
         self.under_way.remove(delivery)
         batch = delivery.message.batch
-        places = set(range(len(batch.rows))) - delivery.delivery_state.settled
+        places = set(range(len(batch.values))) - delivery.delivery_state.settled
         settled = places - waiting
         applied = settled - refused
         self.land(delivery, applied)
@@ -310,12 +310,12 @@ class Country(RuleBasedStateMachine):
             until = max(until, batch.tracking.until + MESSAGES_KEPT_FOR)
         tracked = frozenset(applied) if delivery.is_tracked else frozenset[int]()
         self.note(delivery, frozenset(settled), until, tracked)
-        if len(delivery.delivery_state.settled | settled) == len(batch.rows):
+        if len(delivery.delivery_state.settled | settled) == len(batch.values):
             delivery.message.is_finished = True
 
     def land(self, delivery: Delivery, places: set[int]) -> None:
         batch = delivery.message.batch
-        for place, value in enumerate(batch.values()):
+        for place, value in enumerate(batch.values):
             if place not in places or place in delivery.delivery_state.settled:
                 continue
             if batch.operation is Operation.IMPORT:
@@ -333,7 +333,7 @@ class Country(RuleBasedStateMachine):
         batch = message.batch
         if message in self.queue and not message.is_finished and batch.tracking is not None:
             delivery_state = self.table_of_runs.read(message.counted, self.now)
-            every_place = frozenset(range(len(batch.rows)))
+            every_place = frozenset(range(len(batch.values)))
             delivery = Delivery(message, self.now, delivery_state, is_tracked=True)
             self.note(delivery, every_place, batch.tracking.until + MESSAGES_KEPT_FOR)
             message.is_finished = True
