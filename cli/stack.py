@@ -353,6 +353,19 @@ class Stack:
         with gzip.open(client.get_object(Bucket=bucket, Key=key)["Body"]) as lines:
             yield from map(json.loads, lines)
 
+    def mapping(self) -> Iterator[dict[str, Any]]:
+        """Have compute export which stores and items are sent, and read the file.
+
+        Raises
+        ------
+        StackError
+            There is no such file; the stack says why.
+        """
+        result = self.push({"export": "mapping"})
+        if result.file is None:
+            raise StackError(result.message)
+        return self.lines_of_file(result.file)
+
     def settings_document(self) -> str:
         """Return the settings document that the stack was given."""
         client: SSMClient = self.client("ssm")

@@ -9,6 +9,7 @@ from cli.commands.stack import ask_stack
 from cli.options import for_systems, names_stack
 
 if TYPE_CHECKING:
+    from cli.metadata.objects import Brief
     from cli.metadata.plan import Plan
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -48,30 +49,28 @@ def plan(*, out: Path, shape: str, access: bool, update: bool, stack: str | None
     Nothing is changed. With --credentials DHIS2 is asked what it has already; with --stack the stack reads mSupply, and
     the login is still yours.
     """
+    from cli import local
     from cli.metadata import files, make
     from cli.metadata.shape import Shape
 
     # Of a stack, too, whoever may change DHIS2's metadata logs in, and not the user that pushes.
     of_systems = {name: None if stack and name in _OWN_LOGIN else value for name, value in named.items()}
 
-    def write(made: "Plan") -> int:
+    login = local.Systems(Path(), "", named["dhis2_url"], named["credentials"])
+    asked = None if login.credentials_file is None else login
+
+    def write(brief: "Brief") -> int:
+        made = make.compared(brief, asked, update=update)
         files.write(made, out)
         return _tell(made, out)
 
-    given = make.Login(named["dhis2_url"], named["credentials"])
     if names_stack(stack, of_systems):
+        url = login.dhis2_url
         return ask_stack(
-            str(stack),
-            lambda deployed: write(
-                make.plan_of_stack(deployed, Shape(shape), given, access=access, update=update)
-            ),
+            str(stack), lambda stack: write(make.brief_of_stack(stack, url, Shape(shape), access=access))
         )
-    from cli import local
-
     with local.told_by_options():
-        return write(
-            make.plan_of_systems(local.systems_of(named), Shape(shape), given, access=access, update=update)
-        )
+        return write(make.brief_of_systems(local.systems_of(named), Shape(shape), access=access))
 
 
 def _tell(made: "Plan", out: Path) -> int:
@@ -83,7 +82,7 @@ def _tell(made: "Plan", out: Path) -> int:
 
 
 def _tell_plan(made: "Plan") -> None:
-    """Tell what does not fit, how much is wanted, and how it stands to what is there."""
+    """Tell what is wanted, what does not fit, and how it stands to what is there."""
     import logging
 
     from cli.output import say, tell
@@ -92,14 +91,9 @@ def _tell_plan(made: "Plan") -> None:
     for problem in made.problems:
         tell(problem, logging.WARNING)
     if made.facts is None:
-        tell(
-            "DHIS2 was not asked (give --credentials): all counts as new, and the data set has no org units.",
-            logging.WARNING,
-        )
+        tell(made.said, logging.WARNING)
     else:
-        server = made.facts.server
-        counts = [f"{number:,} {state}" for state, number in made.counts().items()]
-        say(f"{server.name} (DHIS2 {server.version_text}): {', '.join(counts)}.")
+        say(made.said)
     for sentence in made.about_charts():
         tell(sentence)
 
@@ -137,30 +131,22 @@ def apply(
     DHIS2 looks at it first. The command then asks for the server's name. If it broke off, run the same command again.
     """
     from cli import local
-    from cli.metadata import applying, files, make
+    from cli.metadata import applying, files
     from cli.output import say, tell
     from cli.report import as_text
 
-    login = make.Login(dhis2_url, credentials)
-    brief = files.read(folder)
-    settings = login.settings(brief.settings)
+    brief = files.read(folder, url=dhis2_url)
+
+    def confirm(planned: "Plan") -> None:
+        _tell_plan(planned)
+        if not yes:
+            name = applying.name_of(brief.settings)
+            typed = click.prompt(f"This changes {name}. Type that name to go on", err=True)
+            applying.insist_on_name(name, typed)
+
+    asked = applying.Asked(access, update, frozenset(map(applying.ServerSetting, server_settings)))
     with local.told_by_options():
-        given = login.credentials(settings)
-        with login.client(settings) as client:
-            planned = applying.plan_again(brief, client, access=access, update=update)
-            _tell_plan(planned)
-            applying.validate(planned, client, tell)
-            if not yes:
-                name = applying.name_of(settings)
-                applying.insist_on_name(
-                    name, click.prompt(f"This changes {name}. Type that name to go on", err=True)
-                )
-            chosen = frozenset(map(applying.ServerSetting, server_settings))
-            applied = applying.apply(planned, client, tell, chosen)
-        files.write_undo(applied.plan, folder)
-        say(
-            f"{applied.created:,} made, {applied.changed:,} changed. DHIS2 has all {len(applied.plan.objects):,} objects."
-        )
-        report = applying.test_connection(brief, settings, given)
-    say(as_text(report, colour=False))
-    return 0 if report.all_well else 1
+        done = applying.set_up(brief, local.Systems(Path(), "", dhis2_url, credentials), asked, confirm, tell)
+    files.write_undo(done.plan, folder)
+    say(done.said, as_text(done.report, colour=False))
+    return 0 if done.report.all_well else 1

@@ -12,6 +12,7 @@ from cli.console import (
     connection_page,
     explain_page,
     history_page,
+    metadata_page,
     preview_page,
     push_page,
     switch_page,
@@ -39,6 +40,7 @@ def make_app(state: State, *, port: int, token: str) -> Starlette:
             Route("/", page(state, today_page.show), methods=["GET"]),
             *_pages_of(state),
             *_pages_of_push(state),
+            *_pages_of_metadata(state),
             *(
                 [
                     Route("/push/stop", page(state, push_page.stop), methods=["POST"]),
@@ -87,4 +89,13 @@ def _pages_of_push(state: State) -> list[Route]:
         Route("/push/plan", page(state, push_page.plan), methods=["POST"]),
         Route("/push/cancel", page(state, push_page.cancel), methods=["POST"]),
         Route("/push/send", page(state, push_page.send), methods=["POST"]),
+    ]
+
+
+def _pages_of_metadata(state: State) -> list[Route]:
+    return [
+        Route("/metadata", page(state, metadata_page.show), methods=["GET"]),
+        Route("/metadata/plan", page(state, metadata_page.plan), methods=["POST"]),
+        Route("/metadata/files.zip", page(state, metadata_page.as_files), methods=["GET"]),
+        Route("/metadata/apply", page(state, metadata_page.apply), methods=["POST"]),
     ]

@@ -27,6 +27,8 @@ from cli.local import (
     test_connection,
     told_by_options,
 )
+from cli.metadata.make import thresholds_of
+from cli.metadata.subjects import Thresholds
 from cli.options import OptionError, not_utf8
 from cli.sender import by_frequency
 from msupply_dhis2.errors import Dhis2AuthenticationError, MsupplyDhis2Error
@@ -174,6 +176,11 @@ class LocalState(State):
     def mapping(self) -> list[Line]:
         """Return which stores and items are sent."""
         return mapping(self._systems_with())
+
+    def thresholds(self) -> Thresholds:
+        """Read the preferences of the stores."""
+        systems = self._systems_with()
+        return thresholds_of(systems, systems.settings())
 
     def held(self, question: Mapping[str, object]) -> HeldValues:
         """Read what DHIS2 holds; a login that it refused is not tried again by looking, because that could lock the account."""

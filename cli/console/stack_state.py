@@ -23,7 +23,7 @@ from cli.console.today import Known
 from cli.console.words import say
 from cli.credentials import PendingSecret, write
 from cli.settings import Checked, upload
-from cli.stack import LoginError, Stack, StackError, in_words
+from cli.stack import LoginError, Stack, in_words
 from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme
@@ -248,10 +248,7 @@ class StackState(State):
     def mapping(self) -> list[Line]:
         """Have compute export which stores and items are sent, and read the file."""
         with self._stack() as stack:
-            result = stack.push({"export": "mapping"})
-            if result.file is None:
-                raise StackError(result.message)
-            return list(stack.lines_of_file(result.file))
+            return list(stack.mapping())
 
     def held(self, question: Mapping[str, object]) -> HeldValues:
         """Have test connection, which has the login, read what DHIS2 holds."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cli.comparison import Compared, HeldValues, Line, Preview, compare, not_compared
@@ -12,12 +13,16 @@ from cli.console.jobs import Job, begin
 from cli.console.tab import Draft
 from cli.console.today import Known, PushRun
 from cli.console.words import say
+from cli.metadata.subjects import Thresholds
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.state.connections import Remembered
+
+if TYPE_CHECKING:
+    from cli.console.metadata_page import MetadataWork
 
 
 class SavedSinceError(MsupplyDhis2Error):
@@ -118,6 +123,7 @@ class State(ABC):
         ("/preview", "preview.title"),
         ("/push", "push.title"),
         ("/explain", "explain.title"),
+        ("/metadata", "metadata.title"),
     )
     place: str
     time_zone: str
@@ -138,6 +144,7 @@ class State(ABC):
         self.comparison: Job[Compared] | None = None
         self.ticked: frozenset[str] = frozenset()
         self.pushed_event: Mapping[str, object] = {}
+        self.metadata: MetadataWork | None = None
 
     @abstractmethod
     def document(self) -> str:
@@ -204,6 +211,10 @@ class State(ABC):
     @abstractmethod
     def mapping(self) -> list[Line]:
         """Return which stores and items are sent: the lines of an export of the mapping."""
+
+    def thresholds(self) -> Thresholds | None:
+        """Return what mSupply's stores take for too little and too much, where that can be read."""
+        return None
 
     @abstractmethod
     def held(self, question: Mapping[str, object]) -> HeldValues:

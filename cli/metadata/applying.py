@@ -1,7 +1,7 @@
 """The import of a plan into DHIS2, in the order that every version takes: again and again until it is all there."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import requests
 
 from cli.announcement import Tell
+from cli.local import Systems
 from cli.metadata.comparing import State
 from cli.metadata.existing import OUTPUT_PERIOD_TYPES, ZEROS_IN_ANALYTICS, AsksDhis2
 from cli.metadata.objects import Brief
@@ -42,12 +43,52 @@ class ServerSetting(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody asks for beyond a plan's objects: that the access file is applied, that what is otherwise is changed."""
+
+    access: bool = False
+    update: bool = False
+    server_settings: frozenset[ServerSetting] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
     """What an import did: how many objects were made and changed, and the plan as DHIS2 has it now."""
 
     created: int
     changed: int
     plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an import did, and what the connection test says then."""
+
+    created: int
+    changed: int
+    plan: Plan
+    report: preflight.ConnectionReport
+
+    @property
+    def said(self) -> str:
+        """How much was made and changed."""
+        return f"{self.created:,} made, {self.changed:,} changed. DHIS2 has all {len(self.plan.objects):,} objects."
+
+
+def set_up(brief: Brief, login: Systems, asked: Asked, confirm: Callable[[Plan], None], tell: Tell) -> Done:
+    """Import a plan, and test the connection: from DHIS2's first look at it to what a push would find.
+
+    ``login`` is that of whoever may change metadata; of these systems nothing else is used. ``confirm`` is handed the plan
+    after that look, and raises where nothing is to be changed.
+    """
+    credentials = login.credentials(brief.settings)
+    with Dhis2Client.of(brief.settings, credentials) as client:
+        plan = plan_again(brief, client, access=asked.access, update=asked.update)
+        validate(plan, client, tell)
+        confirm(plan)
+        applied = apply(plan, client, tell, asked.server_settings)
+    report = test_connection(brief, credentials)
+    return Done(applied.created, applied.changed, applied.plan, report)
 
 
 def name_of(settings: Settings) -> str:
@@ -222,11 +263,9 @@ def _change_server(setting: ServerSetting, plan: Plan, client: AsksDhis2, tell: 
     tell(said, INFO)
 
 
-def test_connection(
-    brief: Brief, settings: Settings, credentials: Dhis2Credentials
-) -> preflight.ConnectionReport:
+def test_connection(brief: Brief, credentials: Dhis2Credentials) -> preflight.ConnectionReport:
     """Look, as the connection test does, whether DHIS2 takes what a push would send now."""
-    rows = settings.active_rows
+    rows = brief.settings.active_rows
     mapped = MappedNames(
         stores=tuple(MappedStore(store.name, store.code, store.org_unit) for store in brief.subjects.stores),
         items=tuple(
@@ -245,7 +284,7 @@ def test_connection(
     )
     answer = DatabaseAnswer(message="The plan names the stores and items of mSupply.", mapped=mapped)
     return preflight.test_connection(
-        settings_reader=lambda: settings,
+        settings_reader=lambda: brief.settings,
         credentials_reader=lambda _: credentials,
         client_factory=Dhis2Client.of,
         database_check=lambda: answer,

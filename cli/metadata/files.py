@@ -83,8 +83,8 @@ def write_undo(plan: Plan, folder: Path) -> None:
     (folder / UNDO).write_text(_json(undo(plan)), encoding="utf-8")
 
 
-def read(folder: Path) -> Brief:
-    """Read what a plan is about.
+def read(folder: Path, *, url: str | None = None) -> Brief:
+    """Read what a plan is about; ``url``: another address of DHIS2 than the plan's.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def read(folder: Path) -> Brief:
         The folder holds no plan that can be read.
     """
     try:
-        return _brief(json.loads((folder / PLAN).read_text(encoding="utf-8")))
+        return _brief(json.loads((folder / PLAN).read_text(encoding="utf-8")), url)
     except OSError as error:
         raise ConfigurationError(
             f"{folder} holds no plan ({PLAN}: {error.strerror}). Make one: msupply-dhis2 metadata plan --out {folder}"
@@ -138,7 +138,7 @@ def _store(store: PlannedStore) -> list[str]:
     return [store.name, store.code, store.org_unit, store.kind]
 
 
-def _brief(record: Mapping[str, Any]) -> Brief:
+def _brief(record: Mapping[str, Any], url: str | None) -> Brief:
     if record["version"] != _VERSION:
         raise ValueError(f"version {record['version']}")
     return Brief(
@@ -149,7 +149,7 @@ def _brief(record: Mapping[str, Any]) -> Brief:
             tuple(record["skipped"]),
             Thresholds(*record["thresholds"]),
         ),
-        parse_settings(json.dumps(record["settings"])),
+        parse_settings(json.dumps(record["settings"]), url=url),
         Shape(record["shape"]),
         access=record["access"],
         prefix=record["prefix"],

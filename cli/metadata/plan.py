@@ -72,6 +72,15 @@ class Plan:
             f"{count(len(self.objects), 'object')} in all."
         )
 
+    @property
+    def said(self) -> str:
+        """How the objects stand to what DHIS2 has."""
+        if self.facts is None:
+            return "DHIS2 was not asked (give --credentials): all counts as new, and the data set has no org units."
+        server = self.facts.server
+        counts = ", ".join(f"{number:,} {state}" for state, number in self.counts().items())
+        return f"{server.name} (DHIS2 {server.version_text}): {counts}."
+
     def about_charts(self) -> Iterator[str]:
         """Yield what must be true of the server before its charts are."""
         if self.facts is None:
@@ -80,12 +89,12 @@ class Plan:
         if not self.facts.zeros_in_analytics:
             yield (
                 "The system setting for zeros in analytics is off on this server: charts leave out each store that has nothing, and "
-                "show the stock before it ran out. It is for the whole server; apply with --server-settings zeros switches it on."
+                "show the stock before it ran out. It is for the whole server, so an import switches it on only if you ask for that (--server-settings zeros)."
             )
         if (missing := self.missing_period_types()) and self.facts.output_period_types is not None:
             yield (
                 f"This server's list of output period types lacks {joined(missing)}: sums and averages of them show nothing. It is for "
-                "the whole server; apply with --server-settings periods adds them."
+                "the whole server, so an import adds them only if you ask for that (--server-settings periods)."
             )
 
     def missing_period_types(self) -> list[str]:
