@@ -7,6 +7,10 @@ from cli.console.pages import Fields, csv_file, render, told
 from cli.console.state import State
 from cli.console.words import say
 from msupply_dhis2.preflight.check import Check, importance
+from msupply_dhis2.preflight.job import ConnectionReport
+
+MATCHING = ("stores", "items", "org units without a store", "data elements without an item")
+"""The checks that look for what mSupply has and DHIS2 has not, and the reverse; each detail names what may be meant."""
 
 
 def show(state: State, _: Request, __: Fields) -> Response:
@@ -26,8 +30,16 @@ def show(state: State, _: Request, __: Fields) -> Response:
         wrong=[check for check in checks if not check.ok],
         noted=[check for check in checks if check.ok and check.note],
         well=[check for check in checks if check.ok and not check.note],
+        # Where DHIS2 was reached, no firewall is in the way.
+        is_unreached=tested is not None and _is_unreached(tested.report),
+        not_matched=[check for check in checks if check.name in MATCHING and check.details],
         can_be_saved=tested and (tested.login or unsaved) and not tested.report.connected,
     )
+
+
+def _is_unreached(report: ConnectionReport) -> bool:
+    login = next((check for check in report.checks if check.name == "login"), None)
+    return login is not None and not login.ok and not report.message.startswith("Authentication failed")
 
 
 def begin_with_saved(state: State, _: Request, __: Fields) -> Response:
@@ -51,17 +63,22 @@ def save_all_the_same(state: State, _: Request, __: Fields) -> Response:
     return RedirectResponse("/tab?saved=again", 303)
 
 
-def as_csv(state: State, _: Request, __: Fields) -> Response:
-    """Hand out the checks, a row for each detail."""
+def as_csv(state: State, request: Request, _: Fields) -> Response:
+    """Hand out the checks, a row for each detail: all of them, or what does not match between mSupply and DHIS2."""
     tested = state.connection.result if state.connection else None
     columns = ("check", "outcome", "message", "detail")
-    checks = tested.report.checks if tested else ()
+    only_matching = request.query_params.get("of") == "matching"
+    checks = [
+        check
+        for check in (tested.report.checks if tested else ())
+        if not only_matching or check.name in MATCHING
+    ]
     rows = (
         (check.name, _outcome(check), check.message, detail)
         for check in sorted(checks, key=importance)
         for detail in check.details or ("",)
     )
-    return csv_file("connection-test", columns, rows)
+    return csv_file("not-matched" if only_matching else "connection-test", columns, rows)
 
 
 def _outcome(check: Check) -> str:

@@ -132,6 +132,11 @@ class LocalState(State):
         return found
 
     @property
+    def tested_from(self) -> str:
+        """The officer's own machine."""
+        return say("from.here")
+
+    @property
     def about_database(self) -> str:
         """What the command line names."""
         return say("database.named", database=self.database, zone=self.time_zone)

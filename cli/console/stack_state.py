@@ -40,6 +40,7 @@ from msupply_dhis2.state.connections import Remembered, last_of_any, written_in
 from msupply_dhis2.state.rejected_rows import RejectedRows
 from msupply_dhis2.state.run import Outcome, last_line
 from msupply_dhis2.state.runs import Runs
+from msupply_dhis2.text import joined
 
 _REMEMBERED = 1.0
 """Seconds for which the settings are not read again: one page asks for them several times."""
@@ -162,6 +163,21 @@ class StackState(State):
             )
             for each in newest_first
         ]
+
+    @property
+    def tested_from(self) -> str:
+        """The function's subnets, if it has any: what AWS knows without the right to look at networks."""
+        try:
+            with self._stack() as stack:
+                name = stack.resource("TestConnectionFunction")
+                found = stack.client("lambda").get_function_configuration(FunctionName=name)
+        except MsupplyDhis2Error as error:
+            # The page says it, and shows all else.
+            return str(error)
+        network = found.get("VpcConfig", {})
+        if not network.get("SubnetIds"):
+            return say("from.open")
+        return say("from.subnets", subnets=joined(network["SubnetIds"]), vpc=network.get("VpcId", ""))
 
     @property
     def takes_database(self) -> bool:  # type: ignore[override]  # it depends on the stack

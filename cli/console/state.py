@@ -169,6 +169,11 @@ class State(ABC):
 
     @property
     @abstractmethod
+    def tested_from(self) -> str:
+        """From where a test asks DHIS2, and which address a firewall must admit, as far as that is known."""
+
+    @property
+    @abstractmethod
     def about_database(self) -> str:
         """What is known of mSupply's database: which it is, or when its address was entered."""
 

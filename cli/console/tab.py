@@ -48,6 +48,8 @@ class FormField:
     most: int | None = None
     example: str = ""
     fault: str = ""
+    offers: str = ""
+    """The id of the list of what DHIS2 has to choose from."""
 
 
 @dataclass(frozen=True, slots=True)

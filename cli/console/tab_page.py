@@ -1,6 +1,8 @@
 """The pages of the DHIS2 tab: its fields, what saving would change, and the settings as a file."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
@@ -12,8 +14,10 @@ from cli.console.stack_state import StackState
 from cli.console.state import State
 from cli.console.tab import FIRST_FOLDED, Draft, FormField, loses_comments
 from cli.console.words import say
+from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import CredentialsError
+from msupply_dhis2.preflight.offers import Offer
 from msupply_dhis2.state.connections import written_in
 
 
@@ -89,7 +93,8 @@ def _kept_off(state: State, draft: Draft) -> Draft:
 def _form(
     state: State, draft: Draft, version: str, *, saved: str | None = None, is_greyed: bool = False
 ) -> Response:
-    fields = list(draft.fields().values())
+    offers = _offers(state, draft)
+    fields = [_with_offers(field, offers) for field in draft.fields().values()]
     folded = next(place for place, field in enumerate(fields) if field.name == FIRST_FOLDED)
     before_rows = next(place for place, field in enumerate(fields) if field.name == "setup") + 1
     logins = _logins(draft)
@@ -107,7 +112,14 @@ def _form(
         below=fields[before_rows:folded],
         beyond=fields[folded:],
         open_beyond=_has_fault(fields[folded:]),
-        rows=draft.rows(),
+        offers=offers,
+        rows=[
+            replace(
+                row,
+                fields={name: _with_offers(field, offers, row.fields) for name, field in row.fields.items()},
+            )
+            for row in draft.rows()
+        ],
         columns=draft.row_fields(),
         metrics=list(Metric),
         logins=logins,
@@ -123,6 +135,39 @@ def _last_test(state: State) -> str:
         return say("tab.not_tested")
     when = written_in(state.connection.ended, ZoneInfo(state.time_zone))
     return say("tab.tested", message=tested.report.message, time=when)
+
+
+def _offers(state: State, draft: Draft) -> Mapping[str, Sequence[tuple[str, str]]]:
+    """Return what DHIS2 has to choose from, since the last test that it let in: for each list values and their words."""
+    tested = state.connection.result if state.connection else None
+    if tested is None:
+        return {}
+    offers = tested.report.offers
+    scheme = draft.settings.data_set_id_scheme
+    lists = {
+        "offered-data_set_id": _of_scheme(offers.data_sets, scheme),
+        "offered-period_format": [(name, "") for name in offers.period_types],
+        **{
+            f"offered-category_option_id-{each.value}": _of_scheme(offers.option_combos, each)
+            for each in Scheme
+        },
+    }
+    return {name: offered for name, offered in lists.items() if offered}
+
+
+def _of_scheme(offers: Sequence[Offer], scheme: Scheme) -> list[tuple[str, str]]:
+    named = ((offer.id if scheme is Scheme.UID else offer.code, offer.name) for offer in offers)
+    return [(identifier, name) for identifier, name in named if identifier]
+
+
+def _with_offers(
+    field: FormField, offers: Mapping[str, object], row: Mapping[str, FormField] | None = None
+) -> FormField:
+    """Return a field with the list that is offered for it, if there is one."""
+    name = "offered-" + field.name.rpartition(".")[2]
+    if row is not None:
+        name += "-" + row["category_option_combo_id_scheme"].value
+    return replace(field, offers=name) if name in offers else field
 
 
 def _about_items(state: State) -> str:

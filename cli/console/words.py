@@ -288,6 +288,14 @@ WORDS: Mapping[str, str] = {
     "connection.well_one": "well",
     "connection.more": "And {number} more.",
     "connection.not_asked": "Not checked because of that:",
+    "connection.csv_matching": "Stores and items that do not match, with what may be meant, as a table (CSV)",
+    "from.here": "The test was made from this machine. A firewall of DHIS2 must admit the public address of your network: ask "
+    "whoever runs your network for it.",
+    "from.open": "The test was made from the stack, which has no network of its own: its address changes, so no firewall can "
+    "admit it alone. Deploy the stack with PushSubnets and TestConnectionSubnets behind a NAT gateway (make deploy GUIDED=yes), "
+    "whose address stays the same.",
+    "from.subnets": "The test was made from the stack's subnets {subnets} (network {vpc}). A firewall of DHIS2 must admit the "
+    "public address of their NAT gateway: ask whoever looks after AWS for it (VPC, NAT gateways).",
     "connection.csv": "All checks as a table (CSV)",
     "choose.basis": "Which values",
     "choose.as_in_settings": "As scheduled: each row on its own basis",

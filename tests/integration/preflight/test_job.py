@@ -163,7 +163,11 @@ def test_json_shape(dhis2: StandIn) -> None:
         "last_successful_connection",
         "checks",
         "not_asked",
+        "offers",
     ]
+    assert {"id", "code", "name"} == set(shape["offers"]["data_sets"][0])
+    assert "Monthly" in shape["offers"]["period_types"]
+    assert shape["offers"]["option_combos"]
     assert shape["data_set"] == "Stock, one metric"
     assert shape["server"] == {"version": dhis2.version.release, "name": "DHIS 2"}
     assert list(shape["checks"][0]) == ["name", "ok", "note", "message", "details", "more_details"]
@@ -204,6 +208,8 @@ def test_short_proxy_wait(dhis2: StandIn) -> None:
         "/api/systemSettings/keyDataImportRequireCategoryOptionCombo",
         "/api/systemSettings/keyDataImportRequireAttributeOptionCombo",
         "/api/categoryOptionCombos",
+        # What there is to choose from.
+        "/api/dataSets",
     ]
 
 

@@ -91,17 +91,18 @@ def read_user(client: ReadsDhis2) -> User:
     return parse(User, client.get(path, {"fields": fields}), path)
 
 
-def list_data_sets(client: ReadsDhis2) -> tuple[Identified, ...]:
-    """Read which data sets the user may see."""
-    path = "/api/dataSets"
-    return parse_list(Identified, client.get(path, {"fields": "id,code,name", "paging": "false"}), path)
-
-
 def read_data_set(client: ReadsDhis2, identifier: str, scheme: Scheme) -> DataSet | None:
     """Read a data set with all that belongs to it; ``None`` where there is none, or the user may not see it."""
     path = "/api/dataSets"
     found = parse_list(DataSet, client.get(path, _query(f"eq:{identifier}", scheme, _DATA_SET_FIELDS)), path)
     return next((data_set for data_set in found if data_set.is_called(identifier, scheme)), None)
+
+
+def list_data_sets(client: ReadsDhis2) -> tuple[DataSet, ...]:
+    """Read the data sets that the user may see, without what belongs to them."""
+    path = "/api/dataSets"
+    query = {"fields": "id,code,name,periodType", "paging": "false"}
+    return parse_list(DataSet, client.get(path, query), path)
 
 
 def find[Model: Answered](

@@ -118,7 +118,12 @@ def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[s
             dhis2=login.url,
         )
     level = INFO if report.all_well else WARNING
-    test.log(LogEvent.CONNECTION_TESTED, level, report.message, report=answer)
+    test.log(
+        LogEvent.CONNECTION_TESTED,
+        level,
+        report.message,
+        report=report.model_dump(mode="json", exclude={"offers"}),
+    )
     test.count("ConnectionTestsSucceeded", int(report.connected))
     return answer
 

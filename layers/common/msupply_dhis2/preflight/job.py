@@ -28,6 +28,7 @@ from msupply_dhis2.periods import Basis, Calendar, window
 from msupply_dhis2.preflight.check import Check, failed, noted, passed, summarize
 from msupply_dhis2.preflight.checklist import ask_dhis2, compare
 from msupply_dhis2.preflight.facts import Facts
+from msupply_dhis2.preflight.offers import Offers, read_offers
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.state.connections import last_success, record_success, written_in
@@ -53,7 +54,7 @@ class ConnectionReport(BaseModel):
     successful", "Authentication failed" (or that the account is disabled or locked), or why there is no connection.
     ``user`` is whom DHIS2 authenticated, or else the user of the credentials; ``data_set`` is the data set's title. The last
     successful connection, this one included, is in the configured time zone; ``not_asked`` names the checks that a failure
-    has left without sense.
+    has left without sense; ``offers`` is what DHIS2 has to choose from in the settings.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +68,7 @@ class ConnectionReport(BaseModel):
     last_successful_connection: str | None
     checks: tuple[Check, ...]
     not_asked: tuple[str, ...] = ()
+    offers: Offers = Offers()
 
     @property
     def all_well(self) -> bool:
@@ -137,6 +139,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
         last_successful_connection=written_in(last, calendar.time_zone) if last else None,
         checks=tuple(test.checks),
         not_asked=tuple(test.not_asked),
+        offers=test.offers,
     ).summed_up()
 
 
@@ -176,6 +179,7 @@ class _Test:
     user: str | None = None
     server: Server | None = None
     data_set: str | None = None
+    offers: Offers = field(default_factory=Offers)
 
     def ask[Thing](self, name: str, question: Callable[[], Thing], said: Callable[[Thing], str]) -> Thing:
         """Return the answer and keep what is said of it as a check; of an error too, before it is raised."""
@@ -218,6 +222,7 @@ class _Test:
         facts = Facts(client, settings, user, windows, today, manual, self.checks, self.not_asked)
         ask_dhis2(facts)
         compare(facts, self.ask_database())
+        self.offers = read_offers(client, facts)
         if server := facts.server:
             self.server = Server(version=server.version_text, name=server.name)
         if facts.data_set:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,3 +98,39 @@ def test_script_as_name(with_login: Callable[[], Browser]) -> None:
     officer = with_login()
     officer.submit(officer.open("/connection"), "/connection")
     assert SCRIPT not in officer.wait("/connection").source
+
+
+def test_what_dhis2_has_is_offered(settings: Path, sample: str, dhis2: StandIn) -> None:
+    officer = at(settings, sample, dhis2)
+    assert "<datalist" not in officer.open("/tab").source
+    tried(officer, **LOGIN)
+    page = officer.open("/tab").source
+    assert re.search(r'name="data_set_id" value="STOCK_ATTRIBUTE" list="offered-data_set_id"', page)
+    assert (
+        '<option value="STOCK_ATTRIBUTE">'
+        in page.partition('id="offered-data_set_id"')[2].partition("</datalist>")[0]
+    )
+    assert '<option value="Monthly">' in page
+    row = re.search(
+        r'name="data_elements.0.category_option_id"[^>]* list="offered-category_option_id-code"', page
+    )
+    assert row
+    assert '<option value="STOCK_ON_HAND">' in page
+
+
+def test_firewall_only_where_nothing_answers(settings: Path, sample: str, dhis2: StandIn) -> None:
+    hint = "A firewall of DHIS2 must admit the public address of your network"
+    assert hint in tried(browser(settings, sample, dhis2_url="http://127.0.0.1:9"), **LOGIN).text
+    refused = tried(at(settings, sample, dhis2), **{**LOGIN, "login.password": "another-secret"})
+    assert hint not in refused.text
+    assert hint not in tried(at(settings, sample, dhis2), **LOGIN).text
+
+
+def test_unmatched_both_ways_as_csv(settings: Path, sample: str, dhis2: StandIn) -> None:
+    officer = at(settings, sample, dhis2)
+    page = tried(officer, org_unit_scheme="uid", **LOGIN)
+    assert "/connection/checks.csv?of=matching" in page.links
+    answer = officer.client.get("/connection/checks.csv?of=matching")
+    rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+    assert {"stores", "org units without a store"} <= {row["check"] for row in rows}
+    assert "login" not in {row["check"] for row in rows}

@@ -67,7 +67,11 @@ RESOURCES = {
                 "Environment": {"Variables": {"TIMEZONE": "Africa/Blantyre", **variables}},
             },
         }
-        for name, variables in {"ComputeFunction": {}, "WatchdogFunction": SCHEDULES}.items()
+        for name, variables in {
+            "ComputeFunction": {},
+            "TestConnectionFunction": {},
+            "WatchdogFunction": SCHEDULES,
+        }.items()
     },
     **{name: {"Type": "AWS::SQS::Queue"} for name in ("BatchQueue", "FailedBatchQueue")},
 }
@@ -570,3 +574,27 @@ def test_database_that_is_none(officer: Stacked) -> None:
         "The address of mSupply's database has no text in its field(s) username, password. Nothing was written."
         in page.text
     )
+
+
+def test_address_for_a_firewall(officer: Stacked, monkeypatch: pytest.MonkeyPatch) -> None:
+    login = failed("login", "DHIS2 does not answer.")
+    silent = REPORT.model_copy(
+        update={"connected": False, "message": "DHIS2 does not answer.", "checks": (login,)}
+    )
+    monkeypatch.setattr(Stack, "invoke", lambda *_: silent.model_dump(mode="json"))
+    officer.client.post("/connection")
+    page = officer.wait("/connection")
+    assert "its address changes, so no firewall can admit it alone" in page.text
+    client = boto3.client("lambda")
+    network = {"SubnetIds": ["subnet-0a", "subnet-0b"], "VpcId": "vpc-0c"}
+    found = {
+        **client.get_function_configuration(
+            FunctionName=Stack(NAME, boto3.Session()).resource("TestConnectionFunction")
+        )
+    }
+    monkeypatch.setattr(client, "get_function_configuration", lambda **_: {**found, "VpcConfig": network})
+    make = Stack.client
+    monkeypatch.setattr(
+        Stack, "client", lambda stack, name: client if name == "lambda" else make(stack, name)
+    )
+    assert "the stack's subnets subnet-0a and subnet-0b (network vpc-0c)" in officer.open("/connection").text

@@ -1,0 +1,52 @@
+"""What DHIS2 has to choose from in the settings: data sets, option combos, period types."""
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+from msupply_dhis2.dhis2.metadata import list_data_sets
+from msupply_dhis2.dhis2.models import Identified, ReadsDhis2
+from msupply_dhis2.errors import Dhis2Error
+from msupply_dhis2.preflight.facts import Facts
+
+
+class Offer(BaseModel):
+    """A thing of DHIS2: its UID, its code if it has one, and its name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    code: str | None
+    name: str
+
+
+class Offers(BaseModel):
+    """What there is; nothing where it could not be read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data_sets: tuple[Offer, ...] = ()
+    option_combos: tuple[Offer, ...] = ()
+    period_types: tuple[str, ...] = ()
+
+
+def read_offers(client: ReadsDhis2, facts: Facts) -> Offers:
+    """Read the data sets; the option combos are those of the chosen one and of its data elements."""
+    try:
+        listed = list_data_sets(client)
+    except Dhis2Error:
+        # The checks tell what cannot be read; without this nothing is missing but a choice.
+        return Offers()
+    chosen = facts.data_set
+    combos = (
+        (*chosen.option_combos, *(combo for each in chosen.data_elements for combo in each.option_combos))
+        if chosen
+        else ()
+    )
+    types = sorted({data_set.period_type for data_set in listed})
+    return Offers(data_sets=_offers(listed), option_combos=_offers(combos), period_types=tuple(types))
+
+
+def _offers(things: Iterable[Identified]) -> tuple[Offer, ...]:
+    unique = {thing.id: Offer(id=thing.id, code=thing.code, name=thing.name) for thing in things}
+    return tuple(sorted(unique.values(), key=lambda offer: offer.name.casefold()))
