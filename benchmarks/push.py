@@ -183,7 +183,7 @@ def settings_of(url: str, payload: int) -> Settings:
     row = "{metric: stock_on_hand, active: true, custom_field_name: user_field_1, interval: monthly, basis: previous_month}"
     return parse_settings(
         f"{{use_dhis2: true, url: '{url}', setup: data_element_per_item, data_elements: [{row}], "
-        "data_set_id: STOCK_PER_ITEM, data_set_id_scheme: code, period_format: YYYYMM, "
+        "data_set_id: MSUPPLY_STOCK, data_set_id_scheme: code, period_format: YYYYMM, "
         f"data_element_id_scheme: code, org_unit_scheme: code, items_per_payload: {payload}}}"
     )
 

@@ -19,17 +19,17 @@ PREFIXES = {
     "stock_on_hand": "SOH",
     "months_of_stock": "MOS",
     "adjustments": "ADJ",
-    "received": "REC",
-    "issued": "ISS",
-    "expiring": "EXG",
-    "expired": "EXD",
+    "received": "RECEIVED",
+    "issued": "ISSUED",
+    "expiring": "EXPIRING",
+    "expired": "EXPIRED",
     "average_monthly_consumption": "AMC",
     "days_out_of_stock": "DOS",
-    "opening_stock": "OPN",
-    "closing_stock": "CLS",
+    "opening_stock": "OPENING",
+    "closing_stock": "CLOSING",
     "stocked_out": "OUT",
 }
-"""The prefix of each metric's data elements in the data set ``STOCK_PER_ITEM``: ``SOH_368c74bf``."""
+"""The prefix of each metric's data elements in the data set ``MSUPPLY_STOCK``: ``SOH_368c74bf``."""
 
 ROOT_CODE = "COUNTRY"
 """The code of the org unit above all others."""
@@ -72,7 +72,7 @@ def stock_metadata(
         ``STOCK_CATEGORY``
             Category option combos of the data elements: ``STOCK_{reference}`` (prefix ``STOCK_``), with the
             same option combos.
-        ``STOCK_PER_ITEM``
+        ``MSUPPLY_STOCK``
             Different data elements per item: ``SOH_{reference}`` and so on; stocked out is a boolean.
         ``STOCK_SINGLE``
             A single data element: ``{reference}``, the data elements of ``STOCK_ATTRIBUTE``, but in a data
@@ -131,7 +131,7 @@ def stock_metadata(
         data_sets=(
             data_set("STOCK_CATEGORY", "Stock by metric (category)", by_category),
             data_set("STOCK_ATTRIBUTE", "Stock by metric (attribute)", single, combo.id),
-            data_set("STOCK_PER_ITEM", "Stock, a data element each", per_item),
+            data_set("MSUPPLY_STOCK", "Stock, a data element each", per_item),
             data_set("STOCK_SINGLE", "Stock, one metric", single),
         ),
     )

@@ -30,7 +30,7 @@ def settings_of(url: str = "https://dhis2.example.org", **changes: object) -> Se
                         "basis": "previous_month",
                     }
                 ],
-                "data_set_id": "STOCK_PER_ITEM",
+                "data_set_id": "MSUPPLY_STOCK",
                 "data_set_id_scheme": "code",
                 "period_format": "YYYYMM",
                 "data_element_id_scheme": "code",

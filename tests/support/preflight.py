@@ -31,7 +31,7 @@ STORES = (
     MappedStore("Paihia Hospital", "PAI", "PAIHIA"),
 )
 METRICS = ("stock_on_hand", "issued", "stocked_out")
-ATTRIBUTE, CATEGORY, SINGLE, PER_ITEM = "STOCK_ATTRIBUTE", "STOCK_CATEGORY", "STOCK_SINGLE", "STOCK_PER_ITEM"
+ATTRIBUTE, CATEGORY, SINGLE, PER_ITEM = "STOCK_ATTRIBUTE", "STOCK_CATEGORY", "STOCK_SINGLE", "MSUPPLY_STOCK"
 
 type Change = Callable[[Metadata], Metadata]
 every_version = pytest.mark.parametrize("version", ["2.37", "2.40", "2.42", "2.43"])

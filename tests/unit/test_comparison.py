@@ -32,7 +32,9 @@ def held(value: str, element: str = "AMX", combo: str = "ISSUED", **others: str)
 
 
 def settings() -> Settings:
-    return parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8"))
+    return parse_settings(
+        (PROJECT / "docs" / "examples" / "category_option_combo.yaml").read_text(encoding="utf-8")
+    )
 
 
 def compared(

@@ -35,10 +35,10 @@ def test_complete(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "check", str(sample)]) == 0
     said = capsys.readouterr()
     assert said.out.startswith(
-        f"{sample} is complete: Setup is 'Using category option combo', 12 active rows (stock on hand, "
+        f"{sample} is complete: Setup is 'Different data elements per item', 12 active rows (stock on hand, "
     )
     assert (
-        "into data set STOCK_ATTRIBUTE at https://dhis2.example.org/hmis, periods YYYYMM. Include in DHIS2 data push "
+        "into data set MSUPPLY_STOCK at https://dhis2.example.org/hmis, periods YYYYMM. Include in DHIS2 data push "
         "(include_field) is not set: all items with an identifier are sent.\n"
     ) in said.out
     assert said.err == ""
@@ -51,7 +51,9 @@ def test_warnings(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_faults(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sample.write_text(sample.read_text().replace("YYYYMM", "months").replace("universal_code", "code"))
+    sample.write_text(
+        sample.read_text().replace("YYYYMM", "months").replace("round_off: false", "round_off: perhaps")
+    )
     assert main(["settings", "check", str(sample)]) == 1
     said = capsys.readouterr()
     assert said.out == ""
@@ -59,7 +61,7 @@ def test_faults(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert title == f"{sample} has 2 faults:"
     assert [fault.split(" is ")[0].split(" cannot ")[0] for fault in faults] == [
         "  - Period format",
-        "  - Item field reference",
+        "  - Round off",
     ]
 
 

@@ -19,7 +19,7 @@ from tests.support.paths import SHARED
 
 RECORDINGS = SHARED / "dhis2"
 VERSIONS = ("2.37", "2.40", "2.41", "2.42", "2.43")
-DATA_SET = uid("dataSet", "STOCK_PER_ITEM")
+DATA_SET = uid("dataSet", "MSUPPLY_STOCK")
 DEFAULT = "HllvX50cXC0"
 
 

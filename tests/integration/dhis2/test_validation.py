@@ -830,7 +830,7 @@ def test_batch_size_costs_no_reads() -> None:
         ["stock_on_hand"],
     )
     client = CountingClient(metadata, "2.42", TODAY, ADMIN)
-    validator = fitter_of(client, data_set="STOCK_PER_ITEM")
+    validator = fitter_of(client, data_set="MSUPPLY_STOCK")
     values = [
         value(f"SOH_item{item}", org_unit=f"OU_{org_unit}", period="202605")
         for item in range(32)

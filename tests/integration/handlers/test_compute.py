@@ -85,7 +85,7 @@ def rows(setup: str) -> list[dict[str, object]]:
 
 DATA_SETS = {
     "category_option_combo": "STOCK_ATTRIBUTE",
-    "data_element_per_item": "STOCK_PER_ITEM",
+    "data_element_per_item": "MSUPPLY_STOCK",
     "single_data_element": "STOCK_SINGLE",
 }
 

@@ -80,7 +80,7 @@ SETUPS = {
     "category option combo": Setup(
         "STOCK_CATEGORY", "STOCK_", option_combos=True, option_combo_field="category"
     ),
-    "data element per item": Setup("STOCK_PER_ITEM", "SOH_"),
+    "data element per item": Setup("MSUPPLY_STOCK", "SOH_"),
     "single data element": Setup("STOCK_SINGLE"),
 }
 

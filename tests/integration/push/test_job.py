@@ -324,12 +324,12 @@ def test_stale_cache(version: str, code: str, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("data_set", ["STOCK_PER_ITEM", "STOCK_ATTRIBUTE", "STOCK_CATEGORY"])
+@pytest.mark.parametrize("data_set", ["MSUPPLY_STOCK", "STOCK_ATTRIBUTE", "STOCK_CATEGORY"])
 def test_required_option_combos(data_set: str, version: str, connect: Connect) -> None:
     required = SystemSettings(require_category_option_combo=True, require_attribute_option_combo=True)
     metadata = metadata_of().model_copy(update={"system_settings": required})
-    prefix = {"STOCK_PER_ITEM": "SOH_", "STOCK_CATEGORY": "STOCK_"}.get(data_set, "")
-    combo = None if data_set == "STOCK_PER_ITEM" else "STOCK_ON_HAND"
+    prefix = {"MSUPPLY_STOCK": "SOH_", "STOCK_CATEGORY": "STOCK_"}.get(data_set, "")
+    combo = None if data_set == "MSUPPLY_STOCK" else "STOCK_ON_HAND"
     values = [
         value_of(f"{prefix}item{number}", attribute_option_combo=combo, scheme=Scheme.CODE)
         for number in range(4)
@@ -355,7 +355,7 @@ def test_future_periods(authority: str, version: str, connect: Connect) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_lock_exceptions(version: str, connect: Connect) -> None:
     metadata = metadata_of()
-    data_set, excepted = uid("dataSet", "STOCK_PER_ITEM"), uid("organisationUnit", "OU_1")
+    data_set, excepted = uid("dataSet", "MSUPPLY_STOCK"), uid("organisationUnit", "OU_1")
     metadata = metadata.model_copy(
         update={
             "data_sets": tuple(each.model_copy(update={"expiry_days": 2}) for each in metadata.data_sets),

@@ -64,7 +64,7 @@ def sent(  # noqa: PLR0913 - each has its default
     rows: Mapping[int, SentValue],
     *,
     schemes: Schemes = CODES,
-    data_set: str = "STOCK_PER_ITEM",
+    data_set: str = "MSUPPLY_STOCK",
     batch_size: AdaptiveBatchSize | None = None,
     values: int = 1000,
     seconds: float = 300,
@@ -132,7 +132,7 @@ def test_one_wrong_value(version: str, what: str) -> None:
 def test_named_uids_found_at_once(what: str) -> None:
     client = client_of("2.43")
     rows = {place: with_uids(client, value) for place, value in whole_batch(at_57=WRONG[what]).items()}
-    data_set = client.dhis2.metadata.data_set.by_scheme("CODE", "STOCK_PER_ITEM")
+    data_set = client.dhis2.metadata.data_set.by_scheme("CODE", "MSUPPLY_STOCK")
     assert data_set is not None
     result = sent(client, rows, schemes=Schemes(), data_set=data_set.id)
     assert list(rejected_in(result)) == [57]
@@ -331,7 +331,7 @@ def client_with_expired_january(*excepted: str) -> DirectClient:
 
 
 def data_set_of(metadata: Metadata) -> DataSet:
-    data_set = metadata.data_set.by_scheme("CODE", "STOCK_PER_ITEM")
+    data_set = metadata.data_set.by_scheme("CODE", "MSUPPLY_STOCK")
     assert data_set is not None
     return data_set
 

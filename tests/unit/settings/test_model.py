@@ -831,7 +831,7 @@ def test_sample() -> None:
     assert len(text.encode()) <= 4096
     settings = parse_settings(text)
     assert {only.metric for only in settings.active_rows} == set(Metric)
-    assert settings.setup is Setup.CATEGORY_OPTION_COMBO
+    assert settings.setup is Setup.DATA_ELEMENT_PER_ITEM
     assert settings.warnings() == ()
     jsonschema.Draft7Validator(json_schema()).validate(yaml.safe_load(text))
 

@@ -25,7 +25,7 @@ def test_linked_from_preview(officer: Browser) -> None:
     assert value.value in page.text
     assert "How it is worked out:" in page.text
     assert "The times are those of Pacific/Auckland." in page.text
-    assert "STOCK_ATTRIBUTE" in page.text
+    assert "MSUPPLY_STOCK" in page.text
     points = re.search(r'<polyline class="stock" points="([^"]+)"', page.source)
     assert points
     assert all(0 <= float(number) <= 640 for number in re.findall(r"[\d.]+", points[1]))

@@ -35,9 +35,9 @@ def test_titles_after_a_test(with_login: Callable[[], Browser]) -> None:
     officer = with_login()
     above = head(officer.open("/tab"))
     assert re.search(r"<dd>127\.0\.0\.1:\d+</dd>", above)
-    assert "<dd>STOCK_ATTRIBUTE</dd>" in above
+    assert "<dd>MSUPPLY_STOCK</dd>" in above
     officer.client.post("/connection")
     officer.wait("/connection")
     above = head(officer.open("/explain"))
     assert re.search(r"<dd>DHIS 2, 2\.41[.\d]*, 127\.0\.0\.1:\d+</dd>", above)
-    assert re.search(r"<dd>[^<]+ \(STOCK_ATTRIBUTE\)</dd>", above)
+    assert re.search(r"<dd>[^<]+ \(MSUPPLY_STOCK\)</dd>", above)

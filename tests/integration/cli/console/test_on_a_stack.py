@@ -31,6 +31,7 @@ from msupply_dhis2.state.runs import Runs
 from sandbox.aws_on_moto import BUCKET, Aws
 from tests.integration.cli.console.conftest import SCRIPT
 from tests.support.console import Browser, Page
+from tests.support.paths import PROJECT
 
 NAME = "malawi"
 PARAMETER = f"/{NAME}/settings"
@@ -113,6 +114,15 @@ HELD = {
     "stored_by": "nurse",
     "last_updated": "2026-11-01T00:00:00",
 }
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    """Return settings with an attribute option combo for each metric, as the answers here have them."""
+    file = tmp_path / "settings.yaml"
+    worked = (PROJECT / "docs" / "examples" / "category_option_combo.yaml").read_text(encoding="utf-8")
+    file.write_text(worked.replace("use_dhis2: false", "use_dhis2: true"), encoding="utf-8")
+    return file
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_announced_then_reported(with_login: Callable[[], Browser], dhis2: Stand
     officer = with_login()
     page = looked_at(officer)
     told = re.search(
-        r"Send ([\d,]+) values of \d+ stores for 202609 to 127.0.0.1:\d+, data set STOCK_ATTRIBUTE: ([\d,]+) new\.",
+        r"Send ([\d,]+) values of \d+ stores for 202609 to 127.0.0.1:\d+, data set MSUPPLY_STOCK: ([\d,]+) new\.",
         page.text,
     )
     assert told, page.text
@@ -81,7 +81,7 @@ def test_refused_value_by_cause(
     officer = with_login()
     settings = officer.state.settings_file
     right = settings.read_text()
-    settings.write_text(right.replace("category_option_id: ISSUED", "category_option_id: NOWHERE"))
+    settings.write_text(right.replace("prefix: ISSUED_", "prefix: NOWHERE_"))
     page = sent(officer, looked_at(officer))
     rows = refused(officer)
     assert rows

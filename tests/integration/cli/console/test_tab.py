@@ -87,7 +87,7 @@ def test_difference_before_saving(settings: Path) -> None:
         action="review",
         **{"round_off": "true", "data_set_id": "0123", "data_elements.0.active": None},
     )
-    assert "Data set ID STOCK_ATTRIBUTE 0123 Round off off on stock on hand: Active on off" in page.text
+    assert "Data set ID MSUPPLY_STOCK 0123 Round off off on stock on hand: Active on off" in page.text
     assert "The comments between the fields" in page.text
     assert settings.read_text() == before
     page = officer.submit(page, "/tab/save")
@@ -145,7 +145,7 @@ def test_added_row(settings: Path) -> None:
     added = f"data_elements.{len(Metric)}."
     assert page.form("/tab").values[f"{added}metric"] == "issued"
     assert f"Data elements to push, row {len(Metric) + 1} (issued): Interval is missing." in page.text
-    row = {"category_option_id": "ISSUED_NOW", "category_option_combo_id_scheme": "code"}
+    row = {"custom_field_name": "universal_code", "prefix": "ISSUED_NOW_"}
     row |= {"interval": "daily", "basis": "current_day"}
     page = officer.submit(
         page, "/tab", action="review", **{f"{added}{name}": value for name, value in row.items()}
@@ -156,14 +156,13 @@ def test_added_row(settings: Path) -> None:
 
 def test_fields_of_setup(settings: Path) -> None:
     officer = browser(settings)
-    assert "Custom field name" not in officer.open("/tab").text
-    empty = {f"data_elements.{row}.category_option_id": "" for row in range(len(Metric))}
-    empty |= {f"data_elements.{row}.category_option_combo_id_scheme": "uid" for row in range(len(Metric))}
+    assert "Category option ID" not in officer.open("/tab").text
+    empty = {f"data_elements.{row}.custom_field_name": "" for row in range(len(Metric))}
     page = officer.submit(
-        officer.open("/tab"), "/tab", action="check", setup="data_element_per_item", **empty
+        officer.open("/tab"), "/tab", action="check", setup="category_option_combo", **empty
     )
-    assert "Custom field name" in page.text
-    assert "stock on hand: Category option ID" not in page.text
+    assert "Category option ID" in page.text
+    assert "stock on hand: Custom field name" not in page.text
 
 
 def test_new_file(tmp_path: Path) -> None:

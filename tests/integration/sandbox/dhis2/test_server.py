@@ -102,7 +102,7 @@ def push(
     dhis2: StandIn,
     session: requests.Session,
     *rows: dict[str, object],
-    data_set: str | None = "STOCK_PER_ITEM",
+    data_set: str | None = "MSUPPLY_STOCK",
     query: dict[str, str] = CODES,
 ) -> requests.Response:
     body: dict[str, object] = {"dataValues": list(rows)}
@@ -360,7 +360,7 @@ def test_closed_org_unit_2_43(session: requests.Session) -> None:
 
 def test_gzip_by_its_bytes(session: requests.Session) -> None:
     body = gzip.compress(
-        b'{"dataSet": "STOCK_PER_ITEM", "dataValues": '
+        b'{"dataSet": "MSUPPLY_STOCK", "dataValues": '
         b'[{"dataElement": "SOH_aspirin", "orgUnit": "OPUA", "period": "202602", "value": "5"}]}'
     )
     for version in Version:
@@ -388,7 +388,7 @@ def test_read_back(session: requests.Session) -> None:
             answer = session.get(
                 f"{dhis2.url}/api/dataValueSets",
                 params={
-                    "dataSet": "STOCK_PER_ITEM",
+                    "dataSet": "MSUPPLY_STOCK",
                     "orgUnit": "OPUA",
                     "startDate": "2026-01-01",
                     "endDate": "2026-12-31",
@@ -435,7 +435,7 @@ def with_access(version: Version, access: MetadataAccess) -> StandIn:
 
 @pytest.mark.parametrize("version", Version)
 def test_hidden_metadata(version: Version, session: requests.Session) -> None:
-    data_set = uid("dataSet", "STOCK_PER_ITEM")
+    data_set = uid("dataSet", "MSUPPLY_STOCK")
     with with_access(version, MetadataAccess.HIDDEN) as dhis2:
         for name in ("dataSets", "dataElements", "organisationUnits", "categoryOptionCombos"):
             answer = session.get(f"{dhis2.url}/api/{name}?paging=false", timeout=10)
@@ -480,7 +480,7 @@ def test_option_set(session: requests.Session) -> None:
 
 
 def test_lock_exception(session: requests.Session) -> None:
-    data_set = uid("dataSet", "STOCK_PER_ITEM")
+    data_set = uid("dataSet", "MSUPPLY_STOCK")
     exception = LockException(
         data_set_id=data_set, org_unit_id=uid("organisationUnit", "OPUA"), period="202512"
     )
@@ -521,7 +521,7 @@ def test_data_set_category_combo(session: requests.Session) -> None:
             answer = push(dhis2, session, by_metric, query={**COMBO_CODES, **STRICT})
             assert errors(answer) == []
             found = session.get(
-                f"{dhis2.url}/api/dataSets/{uid('dataSet', 'STOCK_PER_ITEM')}",
+                f"{dhis2.url}/api/dataSets/{uid('dataSet', 'MSUPPLY_STOCK')}",
                 params={"fields": "workflow[id],dataSetElements[categoryCombo[id],dataElement[code]]"},
                 timeout=10,
             ).json()
@@ -876,7 +876,7 @@ def test_delay(session: requests.Session) -> None:
 
 
 def push_packed(dhis2: StandIn, session: requests.Session, *rows: dict[str, object]) -> requests.Response:
-    body = json.dumps({"dataSet": "STOCK_PER_ITEM", "dataValues": rows}).encode()
+    body = json.dumps({"dataSet": "MSUPPLY_STOCK", "dataValues": rows}).encode()
     return session.post(
         f"{dhis2.url}/api/dataValueSets",
         params=CODES,
@@ -1055,7 +1055,7 @@ def test_before_the_answer(session: requests.Session) -> None:
         answer = session.post(
             f"{dhis2.url}/api/dataValueSets",
             params=CODES,
-            json={"dataSet": "STOCK_PER_ITEM", "dataValues": [row("SOH_aspirin", "5")]},
+            json={"dataSet": "MSUPPLY_STOCK", "dataValues": [row("SOH_aspirin", "5")]},
             stream=True,
             timeout=10,
         )
@@ -1113,7 +1113,7 @@ def test_own_process(tmp_path: Path, session: requests.Session) -> None:
             address = said[1]
             planned = requests.post(f"{address}/__faults", json={"kind": "status", "status": 503}, timeout=10)
             wrong = requests.post(f"{address}/__faults", json={"kind": "earthquake"}, timeout=10)
-            body = {"dataSet": "STOCK_PER_ITEM", "dataValues": [row("SOH_aspirin", "5")]}
+            body = {"dataSet": "MSUPPLY_STOCK", "dataValues": [row("SOH_aspirin", "5")]}
             pushes = [
                 session.post(f"{address}/api/dataValueSets", params=CODES, json=body, timeout=10)
                 for _ in range(2)

@@ -25,7 +25,7 @@ def test_data_set_per_setup() -> None:
     assert [data_set.code for data_set in METADATA.data_sets] == [
         "STOCK_CATEGORY",
         "STOCK_ATTRIBUTE",
-        "STOCK_PER_ITEM",
+        "MSUPPLY_STOCK",
         "STOCK_SINGLE",
     ]
     for data_set in METADATA.data_sets:
