@@ -11,14 +11,14 @@ from cli.__main__ import main as command
 from msupply_dhis2.settings import parse_settings
 from sandbox.dhis2 import ADMIN, StandIn
 from sandbox.sample import generate
-from sandbox.sample_world import catalogue_of, metadata_for
+from sandbox.sample_world import catalogue_of, empty_metadata_for
 from sandbox.tools import PROJECT
 
 AS_OF = date(2026, 10, 31)
 
 
 def main() -> int:
-    """Preview, test the connection and push, on a sample database and a stand-in for DHIS2; stop where one is not well."""
+    """Set a stand-in for DHIS2 up, preview, test the connection and push, from a sample database; stop where one is not well."""
     with TemporaryDirectory() as folder:
         source = f"sqlite:///{folder}/sample.sqlite"
         generate(source, stores=4, items=15, as_of=AS_OF)
@@ -27,11 +27,15 @@ def main() -> int:
         settings.write_text(sample.replace("use_dhis2: false", "use_dhis2: true", 1), encoding="utf-8")
         login = {"username": ADMIN.username, "password": ADMIN.password.get_secret_value()}
         credentials.write_text(json.dumps(login), encoding="utf-8")
-        metadata = metadata_for(catalogue_of(source, parse_settings(sample)))
+        metadata = empty_metadata_for(catalogue_of(source, parse_settings(sample)))
+        plan = f"{folder}/plan"
         with StandIn(metadata, now=AS_OF + timedelta(days=1)) as dhis2:
-            here = ["--settings", str(settings), "--source", source, "--as-of", AS_OF.isoformat()]
+            systems = ["--settings", str(settings), "--source", source]
+            here = [*systems, "--as-of", AS_OF.isoformat()]
             there = ["--dhis2-url", dhis2.url, "--credentials", str(credentials)]
             for arguments in (
+                ["metadata", "plan", *systems, *there, "--out", plan],
+                ["metadata", "apply", plan, *there, "--yes"],
                 ["preview", *here, "--as-scheduled"],
                 ["test-connection", *here, *there],
                 ["push", *here, *there, "--as-scheduled"],

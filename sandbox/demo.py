@@ -8,17 +8,19 @@ happens, everything that was started is stopped and removed.
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import requests
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -35,16 +37,16 @@ from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Catalogue
-from sandbox.dhis2 import Metadata, StandIn
+from sandbox.charts import charts_of
+from sandbox.dhis2 import ADMIN, StandIn
 from sandbox.emulator import Emulator
 from sandbox.sample_world import (
     DHIS2_USER,
     TIME_ZONE,
-    SampleDatabase,
+    add_pusher,
     catalogue_of,
-    dhis2_for,
+    empty_metadata_for,
     mapped_customers,
-    metadata_for,
     sample_database,
     settings_for,
     with_whole_numbers_only,
@@ -56,6 +58,7 @@ DRAINED_WITHIN = 300.0
 SETTLED_AFTER = 10.0
 NAMED_REJECTIONS = 3
 REPORTING_CUSTOMER = "OP01"
+DASHBOARD = "MSUPPLY_DASHBOARD"
 OUTCOMES = ("stored", "unchanged", "rejected", "unaccounted")
 
 console = Console(soft_wrap=True, highlight=False, emoji=False)
@@ -98,7 +101,12 @@ class Story:
 
 
 def command(
-    emulator: Emulator, shown: str, *arguments: str, given: str | None = None, most: int | None = None
+    emulator: Emulator,
+    shown: str,
+    *arguments: str,
+    given: str | None = None,
+    most: int | None = None,
+    asks_stack: bool = True,
 ) -> int:
     """Run the project's command against the emulator, its output where ours goes.
 
@@ -110,11 +118,13 @@ def command(
         What is typed at its prompts, a line each; ``None`` leaves them to the terminal.
     most
         How many lines of its output are shown; ``None``: all.
+    asks_stack
+        Whether it is about the stack, and not only about DHIS2.
     """
     console.print(f"   [bold]$ {escape(shown)}[/bold]")
     sys.stdout.flush()
     finished = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "cli", *arguments, "--stack", emulator.name],
+        [sys.executable, "-m", "cli", *arguments, *(["--stack", emulator.name] if asks_stack else [])],
         cwd=PROJECT,
         env=emulator.environment,
         input=given,
@@ -278,10 +288,9 @@ def deploy(story: Story, emulator: Emulator, time_zone: str) -> None:
         emulator.deploy(Timezone=time_zone, LinesPerInvocation="1000000000")
 
 
-def send(story: Story, emulator: Emulator, *, as_scheduled: bool = False) -> Run:
-    """Push all active metrics and wait for the end."""
-    story.step("A push, as scheduled" if as_scheduled else "A manual push")
-    shown, options = ("make push AS_SCHEDULED=yes", ["--as-scheduled"]) if as_scheduled else ("make push", [])
+def send(story: Story, emulator: Emulator, title: str, shown: str, *options: str) -> Run:
+    """Push all active metrics."""
+    story.step(title)
     must(command(emulator, shown, "push", *options) == 0, "The push failed; it says why above.")
     return latest_run(emulator)
 
@@ -300,9 +309,9 @@ def watch(story: Story, emulator: Emulator, run: Run) -> Outcomes:
 
 
 def on_sample(story: Story) -> None:
-    """Show the whole path on a sample database and a stand-in for DHIS2."""
+    """Show the whole path on a sample database and an empty stand-in for DHIS2."""
     with ExitStack() as held:
-        story.step("A sample mSupply database, and a DHIS2 that expects its values")
+        story.step("A sample mSupply database, and an empty DHIS2")
         with story.doing("a PostgreSQL server with the tables of Open mSupply"):
             database = held.enter_context(sample_database())
         summary = database.summary
@@ -310,32 +319,37 @@ def on_sample(story: Story) -> None:
             f"{summary.stores} stores, {summary.items} items, {summary.movements:,} stock movements until "
             f"{summary.as_of}; encrypted connections only, and a login that can only read"
         )
-        settings = parse_settings(_settings("http://127.0.0.1", database))
-        catalogue = catalogue_of(database.address, settings)
-        customers = mapped_customers(database.address, settings)
-        metadata, slip = _with_a_slip(catalogue, customers)
-        dhis2 = held.enter_context(dhis2_for(metadata))
-        story.say(f"a stand-in for DHIS2 {dhis2.version} at {dhis2.url}, with the data set of settings.yaml")
-        story.say(
-            f"It has one fault: the data element of {slip} takes whole numbers only, so it rejects fractions"
-        )
+        document = settings_for("http://127.0.0.1", database.server.ca_certificate, customers="requisitions")
+        catalogue = catalogue_of(database.address, parse_settings(document))
+        customers = mapped_customers(database.address, parse_settings(document))
+        dhis2 = held.enter_context(StandIn(empty_metadata_for(catalogue, customers)))
+        settings = parse_settings(document, url=dhis2.url)
+        story.say(f"a stand-in for DHIS2 {dhis2.version} at {dhis2.url}: it has org units, and nothing else")
 
         emulator = held.enter_context(Emulator())
         deploy(story, emulator, TIME_ZONE)
 
         story.step("Settings and credentials, with the commands that an officer uses")
-        _fill_in(held, emulator, database.address, _settings(dhis2.url, database))
+        _fill_in(held, emulator, database.address, settings)
+
+        _set_dhis2_up(story, held, emulator, dhis2)
+        slip = _slip(dhis2, catalogue, settings)
+        story.say(
+            f"Then somebody changes one data element: {slip} takes whole numbers only, so it rejects fractions."
+        )
 
         _test_with_wrong_password(story, emulator, dhis2)
 
-        run = send(story, emulator)
+        event = json.dumps({"manual": True, "basis": "previous_month"})
+        run = send(story, emulator, "A push of last month", f"make push EVENT='{event}'", "--event", event)
         outcomes = watch(story, emulator, run)
 
         story.step("Do the numbers add up?")
         _compare_with_dhis2(story, run, outcomes, dhis2)
-        _show_values(story, dhis2)
+        _show_values(story, dhis2, settings)
 
-        _send_a_customer(story, emulator, dhis2, customers)
+        _show_a_customer(story, dhis2, customers, settings)
+        _show_charts(story, dhis2)
 
         story.step("Cleaning up")
         with story.doing("sam delete"):
@@ -344,21 +358,44 @@ def on_sample(story: Story) -> None:
             held.close()
 
 
-def _settings(dhis2_url: str, database: SampleDatabase) -> str:
-    return settings_for(dhis2_url, database.server.ca_certificate, customers="requisitions")
+def _set_dhis2_up(story: Story, held: ExitStack, emulator: Emulator, dhis2: StandIn) -> None:
+    """Make all that DHIS2 needs by the command, and the user that pushes as an administrator does."""
+    story.step("DHIS2, set up from mSupply's items and stores")
+    login = emulator.scratch / "administrator.json"
+    password = ADMIN.password.get_secret_value()
+    login.write_text(json.dumps({"username": ADMIN.username, "password": password}), encoding="utf-8")
+    held.callback(login.unlink, missing_ok=True)
+    folder = emulator.scratch / "dhis2-plan"
+    held.callback(shutil.rmtree, folder, ignore_errors=True)
+    options = ["--access", "--credentials", str(login)]
+    planned = command(
+        emulator, "make metadata-plan ACCESS=yes", "metadata", "plan", "--out", str(folder), *options, most=2
+    )
+    must(planned == 0, "There is no plan; it says why above.")
+    shown = "make metadata-apply ACCESS=yes SERVER_SETTINGS=zeros YES=1"
+    options += ["--yes", "--server-settings", "zeros"]
+    applied = command(emulator, shown, "metadata", "apply", str(folder), *options, asks_stack=False, most=2)
+    must(applied == 0, "DHIS2 was not set up; it says why above.")
+    add_pusher(dhis2)
+    story.say(
+        f"An administrator makes the user {DHIS2_USER}, with the role and in the group that are there now."
+    )
 
 
-def _with_a_slip(catalogue: Catalogue, customers: Sequence[Store]) -> tuple[Metadata, str]:
-    """Set DHIS2 up with one fault of the kind that happens, so that there is something to be rejected."""
+def _slip(dhis2: StandIn, catalogue: Catalogue, settings: Settings) -> str:
+    """Make one fault of the kind that happens, so that there is something to be rejected; name its data element."""
     # The numbers in the sample's codes begin with the items that every clinic handles.
     item = min(catalogue.items, key=lambda item: item.code[-4:])
-    (reference,) = item.fields.values()
-    return with_whole_numbers_only(metadata_for(catalogue, customers), reference), item.name
+    row = next(row for row in settings.active_rows if row.metric is Metric.AVERAGE_MONTHLY_CONSUMPTION)
+    code = f"{row.prefix}{item.fields[str(row.custom_field_name)]}"
+    dhis2.metadata = with_whole_numbers_only(dhis2.metadata, code)
+    element = dhis2.metadata.data_element.by_scheme("CODE", code)
+    return element.name if element else code
 
 
-def _fill_in(held: ExitStack, emulator: Emulator, address: str, settings: str) -> None:
+def _fill_in(held: ExitStack, emulator: Emulator, address: str, settings: Settings) -> None:
     file = emulator.scratch / "settings.yaml"
-    file.write_text(settings, encoding="utf-8")
+    file.write_text(settings.compact(), encoding="utf-8")
     held.callback(file.unlink, missing_ok=True)
     uploaded = command(emulator, "make settings", "settings", "upload", str(file))
     must(uploaded == 0, "The settings were not taken; it says why above.")
@@ -407,43 +444,54 @@ def _compare_with_dhis2(story: Story, run: Run, outcomes: Outcomes, dhis2: Stand
     story.say(f"DHIS2 holds                 {stored:>6,} = stored")
 
 
-def _send_a_customer(story: Story, emulator: Emulator, dhis2: StandIn, customers: Sequence[Store]) -> None:
-    """Send what one customer has reported about the month before."""
+def _show_a_customer(story: Story, dhis2: StandIn, customers: Sequence[Store], settings: Settings) -> None:
+    """Show what one customer has reported about the month before."""
     customer = next(each for each in customers if each.code == REPORTING_CUSTOMER)
     story.step("A health centre without mSupply")
     story.say(
         f"{customer.name} holds no stock in mSupply. Its supplier types in its monthly form. The setting customers: "
         "requisitions sends what it says."
     )
-    event = json.dumps({"manual": True, "basis": "previous_month", "stores": [customer.code]})
-    sent = command(emulator, f"make push EVENT='{event}'", "push", "--event", event, most=3)
-    must(sent == 0, "The push failed; it says why above.")
-    run = latest_run(emulator)
-    prove(run, wait_for_all(emulator, run))
-    _show_values(story, dhis2, customer.org_unit)
+    _show_values(story, dhis2, settings, customer.org_unit)
 
 
-def _show_values(story: Story, dhis2: StandIn, only: str | None = None) -> None:
+def _show_values(story: Story, dhis2: StandIn, settings: Settings, only: str | None = None) -> None:
     """Print the values of one item in one org unit (whose code may be given) as DHIS2 has them now."""
-    given = None if only is None else dhis2.metadata.org_unit.by_scheme("CODE", only)
-    per_cell = Counter(
-        (key.org_unit, key.data_element)
-        for key in dhis2.values
-        if only is None or (given is not None and key.org_unit == given.id)
-    )
-    (org_unit, data_element), _ = max(per_cell.items(), key=lambda cell: (cell[1], cell[0]))
     index = dhis2.metadata
-    element, unit = index.data_element.by_id(data_element), index.org_unit.by_id(org_unit)
-    must(element is not None and unit is not None, "DHIS2 holds a value of something that it does not know.")
-    story.say(f"In DHIS2 now, for {element.name if element else ''} in {unit.name if unit else ''}:")
+    metrics = {row.prefix: row.metric for row in settings.active_rows}
+    found: dict[tuple[str, str], list[tuple[str, Metric | None, str, str]]] = defaultdict(list)
+    for key, value in dhis2.values.items():
+        unit, element = index.org_unit.by_id(key.org_unit), index.data_element.by_id(key.data_element)
+        must(
+            element is not None and unit is not None,
+            "DHIS2 holds a value of something that it does not know.",
+        )
+        if element is not None and unit is not None and only in (None, unit.code):
+            prefix, _, item = str(element.code).partition("_")
+            cell = (unit.name, item)
+            found[cell].append(
+                (element.name.partition(" - ")[2], metrics.get(f"{prefix}_"), value, key.period)
+            )
+    (unit_name, _), values = max(found.items(), key=lambda cell: (len(cell[1]), cell[0]))
+    story.say(f"In DHIS2 now, for {values[0][0]} in {unit_name}:")
     table = Table("Period", "Metric", "Value")
     for metric in Metric:
-        for key, value in dhis2.values.items():
-            option_combo = index.option_combo.by_id(key.attribute_option_combo)
-            code = option_combo.code if option_combo else None
-            if (key.org_unit, key.data_element, code) == (org_unit, data_element, metric.value.upper()):
-                table.add_row(key.period, metric.label, value)
+        for _, of_metric, value, period in values:
+            if of_metric is metric:
+                table.add_row(period, metric.label, value)
     console.print(table)
+
+
+def _show_charts(story: Story, dhis2: StandIn) -> None:
+    """Build DHIS2's analytics tables and print what the dashboard shows by district."""
+    story.step("What the dashboard shows")
+    login = (ADMIN.username, ADMIN.password.get_secret_value())
+    requests.post(f"{dhis2.url}/api/resourceTables/analytics", auth=login, timeout=60).raise_for_status()
+    names = {unit.id: unit.name for unit in dhis2.metadata.org_units}
+    for chart in charts_of(dhis2, ADMIN, DASHBOARD):
+        if chart.dimensions == ["dx", "ou", "value"] and len({row[0] for row in chart.rows}) == 1:
+            shown = ", ".join(f"{names[row[1]]} {row[2]}" for row in chart.rows)
+            story.say(f"{chart.name}: {shown}")
 
 
 def on_own_systems(story: Story, options: argparse.Namespace) -> None:
@@ -480,7 +528,8 @@ def on_own_systems(story: Story, options: argparse.Namespace) -> None:
         elif not options.yes and not _agrees(settings):
             story.say("Nothing was sent.")
         else:
-            watch(story, emulator, send(story, emulator, as_scheduled=True))
+            shown = "make push AS_SCHEDULED=yes"
+            watch(story, emulator, send(story, emulator, "A push, as scheduled", shown, "--as-scheduled"))
         with story.doing("cleaning up"):
             held.close()
 

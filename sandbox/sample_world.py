@@ -1,7 +1,7 @@
 """A small world to show and test the whole path in: an mSupply database, and a DHIS2 that expects its values.
 
-``python -m sandbox.sample_world DATABASE [SETTINGS]`` writes the metadata of a DHIS2 that expects a database's values,
-for ``python -m sandbox.dhis2 --metadata``.
+``python -m sandbox.sample_world DATABASE [SETTINGS]`` writes the org units of a DHIS2 for a database's stores, as metadata
+for ``python -m sandbox.dhis2 --metadata``. The rest is set up by ``msupply-dhis2 metadata``.
 """
 
 import json
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import requests
 from pydantic import SecretStr
 
 from msupply_dhis2.domain.metric import Metric
@@ -23,7 +24,7 @@ from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Catalogue, Source, open_source
 from msupply_dhis2.source.customers import customers_of
-from sandbox.dhis2 import Metadata, StandIn, User, stock_metadata
+from sandbox.dhis2 import ADMIN, Metadata, StandIn, User, empty_metadata, stock_metadata, uid
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
 from sandbox.sample import SampleSummary, generate
 from sandbox.tools import PROJECT
@@ -32,6 +33,8 @@ TIME_ZONE = "Pacific/Auckland"
 DATABASE = "omsupply"
 READER = "dhis2_reader"
 DHIS2_USER = "integration"
+PUSHERS = "MSUPPLY_PUSH"
+"""The code of the user group whose members may enter data, which a plan with an access file makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,12 @@ def metadata_for(catalogue: Catalogue, customers: Sequence[Store] = ()) -> Metad
     )
 
 
+def empty_metadata_for(catalogue: Catalogue, customers: Sequence[Store] = ()) -> Metadata:
+    """Return a DHIS2 that has the org units of a database's stores and customers, and nothing else yet."""
+    org_units = {store.org_unit: store.name for store in (*customers, *catalogue.stores)}
+    return empty_metadata(list(org_units.items()))
+
+
 def with_whole_numbers_only(metadata: Metadata, code: str) -> Metadata:
     """Return the same metadata with a slip in them: a data element that takes whole numbers only."""
     elements = tuple(
@@ -135,13 +144,36 @@ def dhis2_for(metadata: Metadata, version: str = "2.42") -> StandIn:
     return StandIn(metadata, version=version, users=[user])
 
 
+def add_pusher(dhis2: StandIn) -> User:
+    """Make the user that pushes, as an administrator does once the role and the group of a plan are there."""
+    documents = dhis2.metadata.documents
+    (role,) = documents["userRoles"]
+    group = next(each["id"] for each in documents["userGroups"].values() if each["code"] == PUSHERS)
+    root = next(unit.id for unit in dhis2.metadata.org_units if unit.path.count("/") == 1)
+    user = {
+        "id": uid("user", DHIS2_USER),
+        "username": DHIS2_USER,
+        "password": secrets.token_urlsafe(12),
+        "firstName": "mSupply",
+        "surname": "Integration",
+        "userRoles": [{"id": role}],
+        "userGroups": [{"id": group}],
+        "organisationUnits": [{"id": root}],
+        "dataViewOrganisationUnits": [{"id": root}],
+    }
+    login = (ADMIN.username, ADMIN.password.get_secret_value())
+    made = requests.post(f"{dhis2.url}/api/users", json=user, auth=login, timeout=30)
+    made.raise_for_status()
+    return dhis2.users[DHIS2_USER]
+
+
 def main(arguments: list[str]) -> int:
-    """Write the metadata for a database to standard output."""
+    """Write the org units for a database to standard output."""
     address, *settings = arguments
     file = Path(settings[0]) if settings else PROJECT / "settings.yaml"
     try:
         parsed = parse_settings(file.read_text(encoding="utf-8"))
-        metadata = metadata_for(catalogue_of(address, parsed), mapped_customers(address, parsed))
+        metadata = empty_metadata_for(catalogue_of(address, parsed), mapped_customers(address, parsed))
     except MsupplyDhis2Error as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -13,7 +13,7 @@ from sandbox.dhis2.faults import Fault, FaultKind, Faults
 from sandbox.dhis2.logins import OAuth2Client, PersonalAccessToken, new_token
 from sandbox.dhis2.metadata import Metadata, MetadataAccess, User, uid
 from sandbox.dhis2.server import ADMIN, Request, StandIn
-from sandbox.dhis2.stock import PREFIXES, stock_metadata
+from sandbox.dhis2.stock import PREFIXES, empty_metadata, stock_metadata
 from sandbox.dhis2.values import ValueKey
 from sandbox.dhis2.versions import Version
 
@@ -32,6 +32,7 @@ __all__ = [
     "User",
     "ValueKey",
     "Version",
+    "empty_metadata",
     "new_token",
     "stock_metadata",
     "uid",

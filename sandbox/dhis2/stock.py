@@ -34,6 +34,30 @@ PREFIXES = {
 ROOT_CODE = "COUNTRY"
 """The code of the org unit above all others."""
 
+DISTRICTS = {"DISTRICT_NORTH": "Northern District", "DISTRICT_SOUTH": "Southern District"}
+"""Code and name of the org units between the country and its facilities."""
+
+
+def empty_metadata(org_units: Sequence[tuple[str, str]]) -> Metadata:
+    """Set nothing up but org units: the country, its districts, and below them in turn those with these codes and names."""
+    root = OrgUnit(
+        id=uid("organisationUnit", ROOT_CODE),
+        code=ROOT_CODE,
+        name="Country",
+        path=f"/{uid('organisationUnit', ROOT_CODE)}",
+    )
+    districts = [_below(root, code, name) for code, name in DISTRICTS.items()]
+    facilities = [
+        _below(districts[number % len(districts)], code, name)
+        for number, (code, name) in enumerate(org_units)
+    ]
+    return Metadata(org_units=(root, *districts, *facilities))
+
+
+def _below(parent: OrgUnit, code: str, name: str) -> OrgUnit:
+    identifier = uid("organisationUnit", code)
+    return OrgUnit(id=identifier, code=code, name=name, path=f"{parent.path}/{identifier}")
+
 
 def stock_metadata(
     org_units: Sequence[tuple[str, str]],

@@ -119,7 +119,7 @@ def test_one_target(capfd: pytest.CaptureFixture[str]) -> None:
     assert by_hand.main() == 0
     shown = capfd.readouterr().out
     named = [line.split()[2] for line in shown.splitlines() if line.startswith("$ msupply-dhis2 ")]
-    assert named == ["preview", "test-connection", "push"]
+    assert named == ["metadata", "metadata", "preview", "test-connection", "push"]
     counts = dict(re.findall(r"│ (\w+) +│ (\S+) +│", shown))
     assert int(counts["stored"]) == int(counts["values"]) > 1000
 
