@@ -125,7 +125,7 @@ def check_python(*words: str) -> None:
 
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         # The stand-in reads it while it parses.
-        Path(folder, "metadata.json").write_text("{}", encoding="utf-8")
+        Path(folder, "org-units.json").write_text("{}", encoding="utf-8")
         patch.chdir(folder)
         patch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
         with pytest.raises(ParsedError):
