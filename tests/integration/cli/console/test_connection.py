@@ -3,7 +3,10 @@
 import csv
 import io
 import re
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from msupply_dhis2.settings import parse_settings
@@ -126,11 +129,17 @@ def test_firewall_only_where_nothing_answers(settings: Path, sample: str, dhis2:
     assert hint not in tried(at(settings, sample, dhis2), **LOGIN).text
 
 
-def test_unmatched_both_ways_as_csv(settings: Path, sample: str, dhis2: StandIn) -> None:
-    officer = at(settings, sample, dhis2)
-    page = tried(officer, org_unit_scheme="uid", **LOGIN)
+def test_unmatched_both_ways_as_csv(settings: Path, sample: str, dhis2: StandIn, tmp_path: Path) -> None:
+    other = tmp_path / "other.sqlite"
+    shutil.copy(sample.removeprefix("sqlite:///"), other)
+    with closing(sqlite3.connect(other)) as database, database:
+        database.execute(
+            "UPDATE item SET universal_code = 'nothing-like-it' WHERE id = (SELECT min(id) FROM item)"
+        )
+    officer = at(settings, f"sqlite:///{other}", dhis2)
+    page = tried(officer, **LOGIN)
     assert "/connection/checks.csv?of=matching" in page.links
     answer = officer.client.get("/connection/checks.csv?of=matching")
     rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
-    assert {"stores", "org units without a store"} <= {row["check"] for row in rows}
+    assert {"items", "data elements without an item"} <= {row["check"] for row in rows}
     assert "login" not in {row["check"] for row in rows}
