@@ -41,9 +41,25 @@ def metadata() -> None:
     show_default=True,
     help="A data element for each item and metric, or for each item with the metric as category option combo.",
 )
+@click.option(
+    "--code-prefix",
+    default="MSUPPLY_",
+    show_default=True,
+    metavar="TEXT",
+    help="What the codes begin with; another one for a second data set in the same DHIS2.",
+)
 @with_access
 @with_update
-def plan(*, out: Path, shape: str, access: bool, update: bool, stack: str | None, **named: Any) -> int:  # noqa: ANN401 - as click hands them over
+def plan(
+    *,
+    out: Path,
+    shape: str,
+    code_prefix: str,
+    access: bool,
+    update: bool,
+    stack: str | None,
+    **named: Any,  # noqa: ANN401 - as click hands them over
+) -> int:
     """Write what is to be made in DHIS2 into a folder: JSON files in the order of their import, and plan.html, which tells it.
 
     Nothing is changed. With --credentials DHIS2 is asked what it has already; with --stack the stack reads mSupply, and
@@ -51,11 +67,13 @@ def plan(*, out: Path, shape: str, access: bool, update: bool, stack: str | None
     """
     from cli import local
     from cli.metadata import files, make
+    from cli.metadata.names import checked_prefix
     from cli.metadata.shape import Shape
 
     # Of a stack, too, whoever may change DHIS2's metadata logs in, and not the user that pushes.
     of_systems = {name: None if stack and name in _OWN_LOGIN else value for name, value in named.items()}
 
+    prefix = checked_prefix(code_prefix)
     login = local.Systems(Path(), "", named["dhis2_url"], named["credentials"])
     asked = None if login.credentials_file is None else login
 
@@ -67,10 +85,13 @@ def plan(*, out: Path, shape: str, access: bool, update: bool, stack: str | None
     if names_stack(stack, of_systems):
         url = login.dhis2_url
         return ask_stack(
-            str(stack), lambda stack: write(make.brief_of_stack(stack, url, Shape(shape), access=access))
+            str(stack),
+            lambda stack: write(make.brief_of_stack(stack, url, Shape(shape), access=access, prefix=prefix)),
         )
     with local.told_by_options():
-        return write(make.brief_of_systems(local.systems_of(named), Shape(shape), access=access))
+        return write(
+            make.brief_of_systems(local.systems_of(named), Shape(shape), access=access, prefix=prefix)
+        )
 
 
 def _tell(made: "Plan", out: Path) -> int:

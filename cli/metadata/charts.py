@@ -41,8 +41,18 @@ class _Formula(NamedTuple):
     legend: str = ""
 
 
-def of_charts(brief: Brief, cells: Cells, level: int | None = None) -> Iterator[Wanted]:
-    """Yield all that shows the values; ``level`` is the org units' level in the hierarchy, where it is known."""
+class Where(NamedTuple):
+    """Where the org units are, as far as it is known: their level in the hierarchy, longitude and latitude."""
+
+    level: int | None = None
+    centre: tuple[float, float] | None = None
+
+
+NOWHERE = Where()
+
+
+def of_charts(brief: Brief, cells: Cells, where: Where = NOWHERE) -> Iterator[Wanted]:
+    """Yield all that shows the values."""
     legends = list(_legends(brief))
     indicators = list(_indicators(brief, cells))
     yield from legends
@@ -50,7 +60,7 @@ def of_charts(brief: Brief, cells: Cells, level: int | None = None) -> Iterator[
         body = {**reference("indicatorTypes", name), "name": name, "factor": factor, "number": factor == 1}
         yield Wanted("indicatorTypes", name, body)
     yield from indicators
-    yield from _dashboard(brief, cells, {each.key for each in indicators}, level)
+    yield from _dashboard(brief, cells, {each.key for each in indicators}, where)
 
 
 def _legends(brief: Brief) -> Iterator[Wanted]:
@@ -223,7 +233,7 @@ class _Chart(NamedTuple):
     legend: str = ""
 
 
-def _dashboard(brief: Brief, cells: Cells, indicators: set[str], level: int | None) -> Iterator[Wanted]:
+def _dashboard(brief: Brief, cells: Cells, indicators: set[str], where: Where) -> Iterator[Wanted]:
     def by_code(word: str) -> list[Body]:
         codes = (brief.code(word, item_reference) for item_reference in cells.by_item())
         return [_indicator_item(code) for code in codes if code in indicators]
@@ -251,9 +261,9 @@ def _dashboard(brief: Brief, cells: Cells, indicators: set[str], level: int | No
             made = _visualization(brief, chart)
             placed.append(("VISUALIZATION", made.key))
             yield made
-    where = brief.code("RATE", "ALL")
-    if where in indicators:
-        made = _map(brief, where, level)
+    mapped = brief.code("RATE", "ALL")
+    if mapped in indicators:
+        made = _map(brief, mapped, where)
         placed.insert(1, ("MAP", made.key))
         yield made
     if placed:
@@ -291,14 +301,13 @@ def _visualization(brief: Brief, chart: _Chart) -> Wanted:
     return Wanted("visualizations", code, body, code)
 
 
-def _map(brief: Brief, indicator: str, level: int | None) -> Wanted:
+def _map(brief: Brief, indicator: str, where: Where) -> Wanted:
     code = brief.code("MAP_OUT")
     period, _, _ = _LAST.get(brief.period_type, _MONTHS)
-    where = (
-        [{"id": "USER_ORGUNIT"}, {"id": f"LEVEL-{level}"}]
-        if level is not None
-        else [{"id": "USER_ORGUNIT_GRANDCHILDREN"}]
-    )
+    shown = [{"id": "USER_ORGUNIT_GRANDCHILDREN"}]
+    if where.level is not None:
+        shown = [{"id": "USER_ORGUNIT"}, {"id": f"LEVEL-{where.level}"}]
+    longitude, latitude = where.centre or (0.0, 0.0)
     view = {
         "layer": "thematic",
         "thematicMapType": "CHOROPLETH",
@@ -312,7 +321,7 @@ def _map(brief: Brief, indicator: str, level: int | None) -> Wanted:
             "dimension": "dx",
             "items": [{**reference("indicators", indicator), "dimensionItemType": "INDICATOR"}],
         }],
-        "rows": [{"dimension": "ou", "items": where}],
+        "rows": [{"dimension": "ou", "items": shown}],
         "filters": [{"dimension": "pe", "items": [{"id": period}]}],
         "legendSet": reference("legendSets", brief.code("LEGEND_OUT")),
     }  # fmt: skip
@@ -320,9 +329,9 @@ def _map(brief: Brief, indicator: str, level: int | None) -> Wanted:
         **reference("maps", code),
         "code": code,
         "name": f"{TITLE} where it is out of stock",
-        "longitude": 0,
-        "latitude": 0,
-        "zoom": 3,
+        "longitude": longitude,
+        "latitude": latitude,
+        "zoom": 6 if where.centre else 2,
         "basemap": "osmLight",
         "mapViews": [view],
         "sharing": shared(brief, "maps"),

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
+from statistics import fmean
 from typing import Any, Protocol
 
 import requests
@@ -126,6 +127,8 @@ class OrgUnits:
     missing: tuple[PlannedStore, ...]
     candidates: Mapping[tuple[str, str], tuple[OrgUnit, ...]]
     """By name and code of the store."""
+    centre: tuple[float, float] | None = None
+    """Longitude and latitude amid those whose place DHIS2 knows."""
 
     @property
     def level(self) -> int | None:
@@ -204,7 +207,36 @@ def read_org_units(
             for each in _list(client, "organisationUnits", {"fields": "id,code,name,path", "paging": "false"})
         ]
         candidates = {(store.name, store.code): _alike(store, every) for store in without}
-    return OrgUnits({name: found[name] for name in wanted if name in found}, missing, candidates)
+    in_order = {name: found[name] for name in wanted if name in found}
+    return OrgUnits(
+        in_order, missing, candidates, _read_centre(client, [each.id for each in in_order.values()])
+    )
+
+
+def _read_centre(client: AsksDhis2, identifiers: Sequence[str]) -> tuple[float, float] | None:
+    """Read where some org units are, and return the middle; ``None`` where DHIS2 knows of none."""
+    if not identifiers:
+        return None
+    condition = f"id:in:[{','.join(identifiers[:_OBJECTS_A_CALL])}]"
+    query = {"filter": condition, "fields": "id,geometry", "paging": "false"}
+    points = [
+        point for each in _list(client, "organisationUnits", query) if (point := _point(each.get("geometry")))
+    ]
+    if not points:
+        return None
+    longitudes, latitudes = zip(*points, strict=True)
+    return round(fmean(longitudes), 3), round(fmean(latitudes), 3)
+
+
+def _point(geometry: object) -> tuple[float, float] | None:
+    """Return a point of a place: itself, or the first corner of an area."""
+    corner = geometry.get("coordinates") if isinstance(geometry, dict) else None
+    while isinstance(corner, list) and corner and isinstance(corner[0], list):
+        corner = corner[0]
+    match corner:
+        case [int() | float() as longitude, int() | float() as latitude, *_]:
+            return longitude, latitude
+    return None
 
 
 def _alike(store: PlannedStore, org_units: Sequence[OrgUnit]) -> tuple[OrgUnit, ...]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cli.local import Systems
-from cli.metadata.objects import Brief
+from cli.metadata.objects import PREFIX, Brief
 from cli.metadata.plan import Plan, make_plan
 from cli.metadata.shape import Shape, settings_for
 from cli.metadata.subjects import Thresholds, commonest_thresholds, read_lines
@@ -24,18 +25,21 @@ _THRESHOLDS = sa.text(
 )
 
 
-def brief_of_systems(systems: Systems, shape: Shape, *, access: bool) -> Brief:
+def brief_of_systems(systems: Systems, shape: Shape, *, access: bool, prefix: str = PREFIX) -> Brief:
     """Read an mSupply database, by the settings that the shape needs: those that are given may lack what it does not."""
     settings = settings_for(systems.settings(), shape)
     lines: list[Mapping[str, object]] = []
     export_mapping(lambda: systems.open_database(settings), settings, lines.append)
-    return Brief(read_lines(lines, settings, thresholds_of(systems, settings)), settings, shape, access)
+    subjects = read_lines(lines, settings, thresholds_of(systems, settings))
+    return Brief(subjects, settings, shape, access, prefix)
 
 
-def brief_of_stack(stack: "Stack", url: str | None, shape: Shape, *, access: bool) -> Brief:
+def brief_of_stack(
+    stack: "Stack", url: str | None, shape: Shape, *, access: bool, prefix: str = PREFIX
+) -> Brief:
     """Have a deployed stack read mSupply by its own settings; ``url``: another address of DHIS2 than theirs."""
     given = parse_settings(stack.settings_document(), url=url)
-    return brief_of_lines(stack.mapping(), given, shape, access=access)
+    return replace(brief_of_lines(stack.mapping(), given, shape, access=access), prefix=prefix)
 
 
 def brief_of_lines(

@@ -1,10 +1,13 @@
 """Identifiers, codes and names that DHIS2 takes: of its lengths, unique, and the same at each planning."""
 
+import re
 import string
 import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
+
+from msupply_dhis2.errors import ConfigurationError
 
 NAME_LIMIT = 230
 SHORT_NAME_LIMIT = 50
@@ -12,6 +15,7 @@ CODE_LIMIT = 50
 
 _LETTERS = string.ascii_letters
 _ALPHABET = string.ascii_letters + string.digits
+_PREFIX = re.compile(r"[A-Za-z]\w{0,19}", re.ASCII)
 _UID_LENGTH = 11
 _HASH_CHARACTERS = 6
 
@@ -43,6 +47,15 @@ def cut(text: str, limit: int) -> str:
     while kept and unicodedata.category(text[len(kept)]).startswith("M"):
         kept = kept[:-1]
     return kept.rstrip()
+
+
+def checked_prefix(prefix: str) -> str:
+    """Return a prefix of codes; raise where it is none."""
+    if not _PREFIX.fullmatch(prefix):
+        raise ConfigurationError(
+            f"--code-prefix: '{prefix}' cannot begin a code. Write a letter, then at most 19 letters, digits or underscores."
+        )
+    return prefix
 
 
 def fit_code(code: str) -> str:

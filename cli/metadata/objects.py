@@ -297,7 +297,9 @@ def _data_set(brief: Brief, cells: Cells) -> Iterator[Wanted]:
                 METRICS[cell.metric].word,
                 title_of(cell.metric, settings.expiring_within_days),
             )
-        sections.setdefault(brief.code("SECTION", word), (title, []))[1].append(element)
+        # Another data set has sections of its own.
+        section = brief.code("SECTION", code.removeprefix(brief.prefix), word)
+        sections.setdefault(section, (title, []))[1].append(element)
     is_code = settings.data_set_id_scheme is Scheme.CODE
     body = {
         **(itself if is_code else {"id": str(settings.data_set_id)}),

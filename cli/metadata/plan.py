@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cli.announcement import about_charts
-from cli.metadata.charts import of_charts
+from cli.metadata.charts import Where, of_charts
 from cli.metadata.combos import combo_uid, find_option_combos
 from cli.metadata.comparing import PlannedObject, State, compare
 from cli.metadata.existing import (
@@ -133,7 +133,11 @@ def make_plan(brief: Brief, client: AsksDhis2 | None = None, *, update: bool = F
     scheme = brief.settings.org_unit_scheme
     org_units = read_org_units(client, brief.subjects.stores, brief.subjects.blank_stores, scheme)
     cells = cells_of(brief, taken)
-    wanted = [*of_access(brief), *of_values(brief, cells), *of_charts(brief, cells, org_units.level)]
+    wanted = [
+        *of_access(brief),
+        *of_values(brief, cells),
+        *of_charts(brief, cells, Where(org_units.level, org_units.centre)),
+    ]
     if others:
         wanted = [each for each in wanted if each.kind not in OF_CATEGORIES]
     wanted = [_with_org_units(each, [unit.id for unit in org_units.found.values()]) for each in wanted]

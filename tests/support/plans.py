@@ -18,9 +18,11 @@ ITEMS = (
 STORES = (("Kamo", "KAM", "OU_KAMO"), ("Opua", "OPU", "OU_OPUA"))
 
 
-def settings(metrics: Sequence[str] = tuple(Metric), **fields: object) -> Settings:
+def settings(
+    metrics: Sequence[str] = tuple(Metric), basis: str = "previous_month", **fields: object
+) -> Settings:
     rows = [
-        {"metric": metric, "active": True, "interval": "monthly", "basis": "previous_month",
+        {"metric": metric, "active": True, "interval": "monthly", "basis": basis,
          "category_option_id": metric.upper(), "category_option_combo_id_scheme": "code"}
         for metric in metrics
     ]  # fmt: skip

@@ -291,6 +291,29 @@ class TestWhatIsThere:
         assert plan.org_units.candidates["Tamaki", "TAM"] == ()
 
 
+class TestMap:
+    def map_of(self, *geometry: object) -> Body:
+        there = server()
+        for body, place in zip(there.of("organisationUnits").values(), geometry, strict=False):
+            body["geometry"] = place
+        apply(brief(), there)
+        (made,) = there.of("maps").values()
+        return made
+
+    def test_it_is_amid_the_org_units(self) -> None:
+        corner = [[[32, -10], [33, -10], [33, -9]]]
+        made = self.map_of(
+            {"type": "Point", "coordinates": [31.5, -9.5]}, {"type": "Polygon", "coordinates": corner}
+        )
+        assert (made["longitude"], made["latitude"], made["zoom"]) == (31.75, -9.75, 6)
+        assert made["mapViews"][0]["rows"][0]["items"][1] == {"id": "LEVEL-3"}
+
+    @pytest.mark.parametrize("geometry", [None, {}, {"coordinates": []}, {"coordinates": "here"}])
+    def test_without_places(self, geometry: object) -> None:
+        made = self.map_of(geometry)
+        assert (made["longitude"], made["zoom"]) == (0, 2)
+
+
 class TestOptionCombos:
     def test_those_that_DHIS2_made_get_their_codes(self) -> None:  # noqa: N802 its name
         there = server()
@@ -376,6 +399,18 @@ class TestImport:
         written = [group for group, access in sharing["userGroups"].items() if "w" in access["access"]]
         assert written == [pushers]
         assert there.named("userRoles", "MSUPPLY_ROLE_PUSH")["authorities"] == ["F_DATAVALUE_ADD"]
+
+    def test_access_is_added_to_what_is_there(self) -> None:
+        there = server()
+        apply(brief(), there)
+        plan = make_plan(brief(access=True), there)
+        # But for the map, which is put as a whole, and for what has no sharing of its own.
+        assert {each.wanted.kind for each in plan.objects if each.state is State.SAME} == {
+            *("sections", "indicatorTypes", "maps"),
+        }
+        apply(brief(access=True), there)
+        sharing = there.named("dataSets", "MSUPPLY_STOCK")["sharing"]
+        assert (sharing["public"], len(sharing["userGroups"])) == ("r-r-----", 2)
 
     @pytest.mark.parametrize("planned", [True, False])
     def test_access_only_where_it_is_asked_for(self, *, planned: bool) -> None:

@@ -4,15 +4,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import requests
 from pydantic import SecretStr
 
 from cli.__main__ import main
 from cli.metadata import make
 from cli.metadata.shape import Shape
 from cli.metadata.subjects import Thresholds, commonest_thresholds, read_lines
+from cli.stack import Stack
 from msupply_dhis2.compute.mapped import export_mapping
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
@@ -54,7 +57,11 @@ class Run:
         self.folder = folder / "plan"
         self._files = folder
         self._source, self._url = database.url, dhis2.url
-        (folder / "settings.yaml").write_text(settings().compact(), encoding="utf-8")
+        self.settings()
+
+    def settings(self, **fields: Any) -> None:  # noqa: ANN401 - as a test gives them
+        text = settings(**fields).compact()
+        (self._files / "settings.yaml").write_text(text, encoding="utf-8")
 
     def login(self, user: str = ADMINISTRATOR.username) -> list[str]:
         file = self._files / "login.json"
@@ -172,6 +179,59 @@ def test_no_login_is_written(run: Run, capsys: pytest.CaptureFixture[str]) -> No
     run.apply(*run.login(), "--yes")
     texts = [path.read_text(encoding="utf-8") for path in run.folder.iterdir()]
     assert not any(PASSWORD in text for text in (*texts, *capsys.readouterr()))
+
+
+def test_undo_deletes_what_was_made(run: Run, dhis2: StandIn) -> None:
+    run.plan(*run.login())
+    run.apply(*run.login(), "--yes")
+    assert dhis2.metadata.data_elements
+    query = {"importStrategy": "DELETE", "importMode": "COMMIT", "identifier": "UID", "atomicMode": "ALL"}
+    undone = requests.post(
+        f"{dhis2.url}/api/metadata",
+        params=query,
+        json=json.loads(run.read("undo.json")),
+        auth=(ADMINISTRATOR.username, PASSWORD),
+        timeout=30,
+    )
+    assert undone.json()["response"]["stats"]["deleted"] == 65
+    assert not dhis2.metadata.data_elements
+    assert not dhis2.metadata.data_sets
+
+
+def test_a_second_data_set_has_codes_of_its_own(run: Run, dhis2: StandIn) -> None:
+    run.plan(*run.login())
+    run.apply(*run.login(), "--yes")
+    run.settings(
+        data_set_id="WEEKLY", period_format="Weekly", metrics=("stock_on_hand",), basis="current_day"
+    )
+    assert run.plan(*run.login(), "--code-prefix", "WEEKLY_") == 0
+    assert run.apply(*run.login(), "--yes") == 0
+    assert {data_set.code: len(data_set.data_element_ids) for data_set in dhis2.metadata.data_sets} == {
+        "MSUPPLY_STOCK": 24,
+        "WEEKLY": 2,
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "1_", "a b", "x" * 21])
+def test_no_prefix(run: Run, prefix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.plan("--code-prefix", prefix) == 1
+    assert "cannot begin a code" in capsys.readouterr().err
+
+
+def test_a_stack_reads_mSupply(  # noqa: N802 its name
+    run: Run,
+    database: OpenMsupplyDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines: list[Mapping[str, object]] = []
+    export_mapping(lambda: opened(database), settings(), lines.append)
+    monkeypatch.setattr(Stack, "settings_document", lambda _: settings().compact())
+    monkeypatch.setattr(Stack, "mapping", lambda _: iter(lines))
+    plan = ["metadata", "plan", "--stack", "malawi", "--out", str(run.folder), *run.login()]
+    assert main(plan) == 0
+    assert "24 data elements" in capsys.readouterr().out
+    assert run.apply(*run.login(), "--yes") == 0
 
 
 @pytest.mark.parametrize(("file", "said"), [("notes.txt", "holds other files"), ("plan.json", "is damaged")])
