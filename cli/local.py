@@ -18,7 +18,7 @@ from cli.comparison import HeldValues, Line, Preview
 from cli.explanation import with_held
 from cli.metadata.existing import read_last_analytics
 from cli.options import OptionError, not_utf8
-from cli.sender import Refusals, Sender, tell_refusals
+from cli.sender import Follow, Refusals, Sender, go_on, tell_refusals
 from msupply_dhis2.compute.event import ComputeEvent, instant_of_run, parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.mapped import check_database, export_mapping
@@ -250,12 +250,16 @@ def preview(
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What became of the values of a push; what was given up is not among the counts, what was refused is."""
+    """What became of the values of a push.
+
+    What was ``given_up``, and what was ``not_sent`` because somebody stopped the push, is not among the counts; what was refused is.
+    """
 
     result: ComputeResult
     counts: Counts
     given_up: int
     refusals: Refusals
+    not_sent: int = 0
 
     @property
     def is_sent(self) -> bool:
@@ -292,8 +296,10 @@ def push(
     *,
     tell: Tell = lambda _, __: None,
     watch: Watch = lambda _, __: None,
+    follow: Follow = go_on,
+    log: Callable[[LogRecord], None] = lambda _: None,
 ) -> Pushed:
-    """Compute the values that an event asks for, and send them."""
+    """Compute the values that an event asks for, and send them; ``log`` takes a line about each call to DHIS2."""
     settings = systems.settings()
     asked = systems.event(event)
     windows = _windows_of(systems, asked, settings)
@@ -301,13 +307,13 @@ def push(
     with ExitStack() as opened:
 
         def connect() -> Dhis2Session:
-            client = Dhis2Client.of(settings, systems.credentials(settings))
+            client = Dhis2Client.of(settings, systems.credentials(settings), tell=log)
             return Dhis2Session(opened.enter_context(client))
 
         def tell_here(message: str, level: int) -> None:
             tell(in_words_of_options(message), level)
 
-        sender = Sender(connect, settings, tell_here)
+        sender = Sender(connect, settings, tell_here, follow)
         if windows and asked.sends and not asked.is_off(settings):
             _insist_on_open(sender.session.client, settings, asked, windows, tell)
         try:
@@ -319,7 +325,7 @@ def push(
             raise
         if sender.counts.stored:
             tell(_about_charts(sender.session.client), logging.INFO)
-    return Pushed(result, sender.counts, sender.given_up, sender.refusals)
+    return Pushed(result, sender.counts, sender.given_up, sender.refusals, sender.not_sent)
 
 
 def _about_charts(client: Dhis2Client) -> str:

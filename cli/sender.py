@@ -31,6 +31,14 @@ VALUES_NAMED = 5
 type Refusals = dict[tuple[str, str], list[LogRecord]]
 """What is said of each value that is not in DHIS2, by DHIS2's code and what became of it."""
 
+type Follow = Callable[[Counts, int], bool]
+"""Takes what became of the values so far, and how many were given up; returns whether more is to be sent."""
+
+
+def go_on(_: Counts, __: int) -> bool:
+    """Send everything."""
+    return True
+
 
 @dataclass(slots=True)
 class _Pushed:
@@ -46,12 +54,20 @@ class Sender:
     """Sends batches as they come, and counts what became of their values: a context manager.
 
     Of two calls at once into a period that is new to DHIS2 it loses one: the first batch of a period goes alone.
-    ``connect`` opens a session with DHIS2; each is used by one thread at a time.
+    ``connect`` opens a session with DHIS2; each is used by one thread at a time. ``not_sent`` is what followed after ``follow``
+    had it stopped.
     """
 
-    def __init__(self, connect: Callable[[], Dhis2Session], settings: Settings, tell: Tell) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Dhis2Session],
+        settings: Settings,
+        tell: Tell,
+        follow: Follow = go_on,
+    ) -> None:
         self.counts = Counts()
         self.given_up = 0
+        self.not_sent = 0
         self.refusals: Refusals = {}
         self._connect = connect
         self._settings = settings
@@ -62,6 +78,8 @@ class Sender:
         self._running: deque[tuple[Batch, Dhis2Session, Future[_Pushed]]] = deque()
         self._held_periods: frozenset[str] = frozenset()
         self._is_over = False
+        self._follow = follow
+        self._is_stopped = False
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +105,10 @@ class Sender:
         is_new = not {value.period for value in batch.values} <= self._held_periods
         while self._running and (is_new or len(self._running) == AT_ONCE):
             self._take_outcome()
+        self._look()
+        if self._is_stopped:
+            self.not_sent += len(batch.values)
+            return
         if self._is_over:
             self.given_up += len(batch.values)
             return
@@ -96,6 +118,9 @@ class Sender:
         if is_new:
             self._take_outcome()
 
+    def _look(self) -> None:
+        self._is_stopped |= not self._follow(self.counts, self.given_up)
+
     def _take_outcome(self) -> None:
         batch, session, pushing = self._running.popleft()
         pushed = pushing.result()
@@ -103,6 +128,7 @@ class Sender:
         self.counts += pushed.counts
         self.given_up += len(batch.values) - pushed.counts.sent
         self._held_periods |= pushed.held_periods
+        self._look()
         for line in pushed.refused:
             cause = str(line.fields["code"]), str(line.fields["outcome"])
             self.refusals.setdefault(cause, []).append(line)

@@ -395,12 +395,23 @@ class Stack:
         """Have the watchdog look now."""
         return WatchdogAnswer.model_validate(self.invoke("WatchdogFunction", {}))
 
-    def logs(self, function: str, since: datetime | None = None) -> list[LogRecord]:
-        """Return what a function logged, the oldest line first."""
+    def logs(
+        self,
+        function: str,
+        since: datetime | None = None,
+        *,
+        until: datetime | None = None,
+        pattern: str = "",
+    ) -> list[LogRecord]:
+        """Return what a function logged, the oldest line first; ``pattern`` is CloudWatch's for the lines that are meant."""
         client: CloudWatchLogsClient = self.client("logs")
         group = self.resource(function.removesuffix("Function") + "LogGroup")
-        start = 0 if since is None else int(since.timestamp() * 1000)
-        pages = client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=start)
+        limits: dict[str, Any] = {"startTime": 0 if since is None else int(since.timestamp() * 1000)}
+        if until is not None:
+            limits["endTime"] = int(until.timestamp() * 1000)
+        if pattern:
+            limits["filterPattern"] = pattern
+        pages = client.get_paginator("filter_log_events").paginate(logGroupName=group, **limits)
         events = sorted(
             (event for page in pages for event in page["events"]), key=lambda event: event["timestamp"]
         )

@@ -15,6 +15,7 @@ from cli.console import (
     metadata_page,
     preview_page,
     push_page,
+    runs_page,
     switch_page,
     tab_page,
     today_page,
@@ -41,14 +42,8 @@ def make_app(state: State, *, port: int, token: str) -> Starlette:
             *_pages_of(state),
             *_pages_of_push(state),
             *_pages_of_metadata(state),
-            *(
-                [
-                    Route("/push/stop", page(state, push_page.stop), methods=["POST"]),
-                    Route("/database", page(state, tab_page.save_database), methods=["POST"]),
-                ]
-                if isinstance(state, StackState)
-                else []
-            ),
+            *_pages_of_runs(state),
+            *(_pages_of_stack(state) if isinstance(state, StackState) else []),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         middleware=[Middleware(Security, port=port, token=token)],
@@ -87,6 +82,7 @@ def _pages_of_push(state: State) -> list[Route]:
         Route("/push", page(state, push_page.show), methods=["GET"]),
         Route("/push/refused.csv", page(state, push_page.as_csv), methods=["GET"]),
         Route("/push/plan", page(state, push_page.plan), methods=["POST"]),
+        Route("/push/stop", page(state, push_page.stop), methods=["POST"]),
         Route("/push/cancel", page(state, push_page.cancel), methods=["POST"]),
         Route("/push/send", page(state, push_page.send), methods=["POST"]),
     ]
@@ -98,4 +94,26 @@ def _pages_of_metadata(state: State) -> list[Route]:
         Route("/metadata/plan", page(state, metadata_page.plan), methods=["POST"]),
         Route("/metadata/files.zip", page(state, metadata_page.as_files), methods=["GET"]),
         Route("/metadata/apply", page(state, metadata_page.apply), methods=["POST"]),
+    ]
+
+
+def _pages_of_runs(state: State) -> list[Route]:
+    return [
+        Route("/runs", page(state, runs_page.show), methods=["GET"]),
+        Route("/runs/refused.csv", page(state, runs_page.refused_as_csv), methods=["GET"]),
+        Route("/runs/calls", page(state, runs_page.show_calls), methods=["GET"]),
+        Route("/runs/value", page(state, runs_page.show_value), methods=["GET"]),
+        Route("/not-delivered", page(state, runs_page.show_not_delivered), methods=["GET"]),
+        Route("/runs/stop", page(state, runs_page.stop), methods=["POST"]),
+        Route("/runs/{id}", page(state, runs_page.show_run), methods=["GET"]),
+    ]
+
+
+def _pages_of_stack(state: StackState) -> list[Route]:
+    return [
+        Route("/database", page(state, tab_page.save_database), methods=["POST"]),
+        Route("/runs/again", page(state, runs_page.again), methods=["POST"]),
+        Route("/runs/send-again", page(state, runs_page.send_again), methods=["POST"]),
+        Route("/runs/pause", page(state, runs_page.pause), methods=["POST"]),
+        Route("/runs/resume", page(state, runs_page.resume), methods=["POST"]),
     ]

@@ -1,6 +1,6 @@
 """Work that takes longer than a page should: it goes on beside, and the page looks how far it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Thread
@@ -25,6 +25,10 @@ class Job[Result]:
         How much of it is done (org units, files), of how much; 0 while that is not known.
     run_id
         The run that it follows on a stack, which can be stopped.
+    queued, outcomes
+        How many values a push is about, and what became of them so far, by the names of the counts.
+    is_stopped
+        Whether somebody has stopped it.
     failure
         Why it ended without a result.
     """
@@ -37,12 +41,20 @@ class Job[Result]:
     total: int = 0
     result: Result | None = None
     run_id: str = ""
+    queued: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    is_stopped: bool = False
     failure: str = ""
 
     @property
     def is_running(self) -> bool:
         """Whether it still goes on."""
         return self.ended is None
+
+    @property
+    def settled(self) -> int:
+        """How many values of a push have an outcome."""
+        return sum(number for name, number in self.outcomes.items() if name != "waiting")
 
     def tell(self, sentence: str, level: int) -> None:
         """Keep what is told."""

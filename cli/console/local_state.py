@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,13 @@ from threading import Lock
 
 from cli.comparison import Compared, HeldValues, Line, Preview
 from cli.console.jobs import Job
-from cli.console.state import Login, Refused, SavedSinceError, SavedVersion, Sent, State, Tested
+from cli.console.runs import CALLS_SHOWN, Call, KnownRuns, Refused, RunShown
+from cli.console.state import Login, SavedSinceError, SavedVersion, Sent, State, Tested
 from cli.console.tab import Draft
-from cli.console.today import Known, PushRun, is_of_all, said_of
+from cli.console.today import Known, PushRun, is_of_all, link_of, said_of
 from cli.console.words import say
 from cli.local import (
+    Pushed,
     Systems,
     explain,
     held,
@@ -31,9 +34,13 @@ from cli.metadata.make import thresholds_of
 from cli.metadata.subjects import Thresholds
 from cli.options import OptionError, not_utf8
 from cli.sender import by_frequency
+from msupply_dhis2.domain.log_record import LogRecord
+from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import Dhis2AuthenticationError, MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
+from msupply_dhis2.handlers.orders import DeadLetterGroup
 from msupply_dhis2.settings import Settings, parse_settings
+from msupply_dhis2.state.run import Outcome
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class LocalState(State):
         self._systems = systems
         self._saving = Lock()
         self._refused_login = ""
+        self._runs: dict[str, RunShown] = {}
         self.place = say("head.here")
         self.time_zone = systems.time_zone
         self.database = systems.database(None)[0].described
@@ -200,28 +208,101 @@ class LocalState(State):
 
     def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:
         """Compute what an event asks for, and send it."""
-        began = datetime.now(UTC)
+        calls: deque[Call] = deque(maxlen=CALLS_SHOWN)
+        kept = RunShown(
+            id=f"push-{len(self._runs) + 1}",
+            event=event,
+            started_by="manual",
+            as_of=None,
+            started_at=job.begun,
+            ended_at=None,
+            outcomes={"waiting": job.queued},
+            ended=None,
+            calls=calls,
+        )
+        job.run_id = kept.id
+        self._runs[kept.id] = kept
+
+        def follow(counts: Counts, given_up: int) -> bool:
+            job.outcomes = {**counts.by_name(), "given_up": given_up}
+            self._runs[kept.id] = replace(kept, outcomes=_with_waiting(job))
+            return not job.is_stopped
+
+        def log(record: LogRecord) -> None:
+            calls.append(Call(datetime.now(UTC), record.fields))
+
         try:
             with told_by_options():
-                pushed = push(self._systems_with(), event, tell=job.tell, watch=job.watch)
-        except MsupplyDhis2Error as error:
-            self.pushes.insert(0, _push_run(began, event, {}, say("ended.failed"), str(error)))
+                pushed = push(
+                    self._systems_with(), event, tell=job.tell, watch=job.watch, follow=follow, log=log
+                )
+        except BaseException as error:
+            why = str(error) if isinstance(error, MsupplyDhis2Error) else say("error.unexpected")
+            outcomes = {**job.outcomes, "not_sent": job.queued - job.settled}
+            self._runs[kept.id] = replace(
+                kept,
+                ended_at=datetime.now(UTC),
+                ended=Outcome.FAILED,
+                outcomes=outcomes,
+                said=(self.in_words(why),),
+            )
             raise
         refused = [
             Refused(outcome, code, line.message, str(line.fields["cure"]), line.fields)
             for (code, outcome), lines in by_frequency(pushed.refusals)
             for line in lines
         ]
-        outcomes = {**pushed.counts.by_name(), "given_up": pushed.given_up}
-        if pushed.is_sent:
-            ended = say("ended.complete") if pushed.all_well else say("ended.with_rejections")
-            self.pushes.insert(0, _push_run(began, event, outcomes, ended, is_well=pushed.all_well))
-        return Sent(pushed.result, outcomes, refused, pushed.all_well)
+        outcomes = {**pushed.counts.by_name(), "given_up": pushed.given_up, "not_sent": pushed.not_sent}
+        said = (say("run.stopped"),) if pushed.not_sent else ()
+        self._runs[kept.id] = replace(
+            kept,
+            ended_at=datetime.now(UTC),
+            as_of=pushed.result.as_of,
+            periods=pushed.result.periods,
+            outcomes=outcomes,
+            ended=_outcome(pushed),
+            said=said if pushed.is_sent else (pushed.result.message,),
+            has_refused=bool(refused),
+            refused=refused,
+        )
+        return Sent(pushed.result, outcomes, refused, pushed.all_well, said, kept.id)
+
+    def known_runs(self) -> KnownRuns:
+        """Return the pushes since the console was started."""
+        return KnownRuns(list(reversed(self._runs.values())))
+
+    def run(self, run_id: str) -> RunShown | None:
+        """Return one of them."""
+        return self._runs.get(run_id)
+
+    def run_and_refused(self, run_id: str) -> tuple[RunShown | None, Sequence[Refused], str]:
+        """Return one of them with its values that are not in DHIS2."""
+        run = self._runs.get(run_id)
+        return run, run.refused if run else (), ""
+
+    def refused_of_all(self, value: Mapping[str, str]) -> list[tuple[RunShown, Sequence[Refused], str]]:
+        """Return those that may be about a value."""
+        return [(run, run.refused, "") for run in self.known_runs().runs if run.is_about(value)]
+
+    def calls(self, run_id: str, since: datetime | None, until: datetime | None) -> Sequence[Call]:  # noqa: ARG002 - those that are kept
+        """Return the calls that are kept of one."""
+        run = self._runs.get(run_id)
+        return list(run.calls) if run else ()
+
+    def not_delivered(self) -> tuple[Sequence[DeadLetterGroup], Sequence[str]]:
+        """Return nothing: only a stack keeps what was not delivered."""
+        return (), ()
+
+    def stop(self, run_id: str) -> None:
+        """Have the push that goes on send nothing more, once DHIS2 has answered for what it was given."""
+        if self.push is not None and self.push.is_running and self.push.run_id == run_id:
+            self.push.is_stopped = True
 
     def known(self) -> Known:
         """Return what is kept in memory."""
         url = self.dhis2_url or self.draft().settings.url
-        return Known(runs=tuple(self.pushes), last=self.titles(url) if url else None)
+        runs = [_push_run(run) for run in self.known_runs().runs if run.ended is not None]
+        return Known(runs=runs, last=self.titles(url) if url else None)
 
     @property
     def knows_login(self) -> bool:
@@ -250,19 +331,30 @@ class LocalState(State):
         )
 
 
-def _push_run(
-    began: datetime,
-    event: Mapping[str, object],
-    counts: Mapping[str, int],
-    outcome: str,
-    said: str = "",
-    *,
-    is_well: bool = False,
-) -> PushRun:
-    counts = {name: number for name, number in counts.items() if number}
-    of_all = is_of_all(json.dumps(event))
-    said = said or said_of(counts)
-    return PushRun(began, "manual", say("today.manual"), of_all, outcome, is_well, counts, said)
+def _with_waiting(job: Job[Sent]) -> dict[str, int]:
+    return {**job.outcomes, "waiting": max(0, job.queued - job.settled)}
+
+
+def _outcome(pushed: Pushed) -> Outcome:
+    if pushed.given_up or pushed.not_sent or pushed.counts.unaccounted:
+        return Outcome.INCOMPLETE
+    return Outcome.COMPLETE if pushed.all_well else Outcome.WITH_REJECTIONS
+
+
+def _push_run(run: RunShown) -> PushRun:
+    """Return a push as the first page tells it."""
+    counts = {name: number for name, number in run.outcomes.items() if number}
+    return PushRun(
+        began=run.started_at,
+        started_by="manual",
+        what=say("today.manual"),
+        of_all=is_of_all(json.dumps(run.event)),
+        outcome=say("ended." + run.ended_name),
+        is_well=run.is_well,
+        counts=counts,
+        said=said_of(counts) if counts else " ".join(run.said),
+        link=link_of(run.id),
+    )
 
 
 def typed_login(form: Mapping[str, str]) -> Login | None:

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from cli.console.state import State
-from cli.console.words import say
+from cli.console.today import link_of
+from cli.console.words import plain, say
 from msupply_dhis2.domain.data_value import JOINED_BY
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
 from msupply_dhis2.state.connections import written_in
@@ -44,6 +45,9 @@ def _templates() -> Environment:
     environment.filters["number"] = "{:,}".format
     environment.filters["quantity"] = _quantity
     environment.filters["time"] = lambda instant, zone: written_in(instant, ZoneInfo(zone))
+    environment.filters["seconds"] = lambda instant, zone: f"{instant.astimezone(ZoneInfo(zone)):%H:%M:%S}"
+    environment.filters["plain"] = plain
+    environment.filters["run_link"] = link_of
     environment.filters["names_one"] = _names_one
     environment.filters["rows"] = lambda parts, names: [
         [_cell(getattr(part, name)) for name in names] for part in parts

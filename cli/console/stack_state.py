@@ -2,10 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import Lock
 from zoneinfo import ZoneInfo
 
@@ -15,11 +14,27 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.announcement import insist_on_open, tell_from_checks
 from cli.commands.run import LIMITS
 from cli.comparison import Compared, HeldValues, Line, Preview
-from cli.console.jobs import Job
-from cli.console.stack_today import about_database, entered_on, read_known
-from cli.console.state import Login, Refused, SavedSinceError, SavedVersion, Sent, State, Tested
+from cli.console.jobs import Job, begin
+from cli.console.runs import Call, KnownRuns, Refused, RunShown, run_shown
+from cli.console.stack_runs import (
+    LOOKED_BACK,
+    read_calls,
+    read_each,
+    read_not_delivered,
+    read_refused,
+    read_run,
+)
+from cli.console.stack_today import (
+    about_database,
+    entered_on,
+    read_breaker,
+    read_known,
+    recent_runs,
+    side_by_side,
+)
+from cli.console.state import Login, SavedSinceError, SavedVersion, Sent, State, Tested
 from cli.console.tab import Draft, as_yaml
-from cli.console.today import Known
+from cli.console.today import Known, cure_of, why_paused
 from cli.console.words import say
 from cli.credentials import PendingSecret, write
 from cli.settings import Checked, upload
@@ -30,17 +45,18 @@ from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
-from msupply_dhis2.errors import CredentialsError, MsupplyDhis2Error
+from msupply_dhis2.errors import AwsError, CredentialsError, MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
+from msupply_dhis2.handlers.orders import DeadLetterGroup
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address, parse_dhis2_credentials
 from msupply_dhis2.settings.model import written_fields
+from msupply_dhis2.state.breaker import Breaker
+from msupply_dhis2.state.breaker import State as BreakerState
 from msupply_dhis2.state.connections import Remembered, last_of_any, written_in
-from msupply_dhis2.state.rejected_rows import RejectedRows
-from msupply_dhis2.state.run import Outcome, last_line
 from msupply_dhis2.state.runs import Runs
-from msupply_dhis2.text import joined
+from msupply_dhis2.text import count, joined
 
 _REMEMBERED = 1.0
 """Seconds for which the settings are not read again: one page asks for them several times."""
@@ -292,10 +308,107 @@ class StackState(State):
         with self._stack() as stack:
             return read_known(stack, url, self._saved_at, ZoneInfo(self.time_zone))
 
-    def stop(self, run_id: str) -> str:
-        """Stop a run, and return what push says of it."""
+    def known_runs(self) -> KnownRuns:
+        """Read the runs, whether sending is paused, and what was not delivered, side by side."""
         with self._stack() as stack:
-            return stack.ask_push({"stop": run_id})
+            # Known before several threads ask for it.
+            stack.resource("RunsTable")
+            told, faults = side_by_side(
+                {
+                    "runs": lambda: recent_runs(stack, datetime.now(UTC) - LOOKED_BACK),
+                    "breaker": lambda: read_breaker(stack),
+                    "not_delivered": lambda: read_not_delivered(stack),
+                }
+            )
+        runs, damaged = told.get("runs", ((), ()))
+        groups, more = told.get("not_delivered", ((), ()))
+        breaker = told.get("breaker", Breaker())
+        why = why_paused(breaker, ZoneInfo(self.time_zone))
+        return KnownRuns(
+            runs=[run_shown(run) for run in runs],
+            faults=[*faults, *damaged, *more],
+            paused=(why, say("cure." + cure_of(breaker))) if why else (),
+            is_by_hand=breaker.state is BreakerState.BY_HAND,
+            not_delivered=groups,
+        )
+
+    def run(self, run_id: str) -> RunShown | None:
+        """Read a run."""
+        with self._stack() as stack:
+            return read_run(stack, run_id)
+
+    def run_and_refused(self, run_id: str) -> tuple[RunShown | None, Sequence[Refused], str]:
+        """Read a run and its file, side by side."""
+        with self._stack() as stack:
+            stack.resource("RunsTable")
+            told, faults = side_by_side(
+                {
+                    "run": lambda: read_run(stack, run_id),
+                    "refused": lambda: _refused_or_why(stack, run_id),
+                }
+            )
+        if "run" not in told:
+            raise StackError(" ".join(faults))
+        run = told["run"]
+        refused, fault = told.get("refused", ((), " ".join(faults)))
+        # Without a file there is nothing to tell.
+        return run, refused, fault if run is not None and run.has_refused else ""
+
+    def refused_of_all(self, value: Mapping[str, str]) -> Iterator[tuple[RunShown, Sequence[Refused], str]]:
+        """Read the runs that may be about a value, and their files, side by side."""
+        with self._stack() as stack:
+            since = datetime.now(UTC) - LOOKED_BACK
+            ids = [run.run_id for run in recent_runs(stack, since)[0]]
+            runs = [run for run in read_each(ids, lambda run_id: read_run(stack, run_id)) if run is not None]
+            about = [run for run in runs if run.is_about(value)]
+            with_file = {run.id: run for run in about if run.has_refused}
+            files = dict(
+                zip(
+                    with_file,
+                    read_each(with_file, lambda run_id: _refused_or_why(stack, run_id)),
+                    strict=True,
+                )
+            )
+            for run in about:
+                yield run, *files.get(run.id, ((), ""))
+
+    def calls(self, run_id: str, since: datetime | None, until: datetime | None) -> Sequence[Call]:
+        """Read the calls of a run from the log of push."""
+        with self._stack() as stack:
+            return read_calls(stack, run_id, since or datetime.now(UTC) - LOOKED_BACK, until)
+
+    def not_delivered(self) -> tuple[Sequence[DeadLetterGroup], Sequence[str]]:
+        """Read what was not delivered."""
+        with self._stack() as stack:
+            return read_not_delivered(stack)
+
+    def begin_sending_again(self, run_id: str | None, reason: str | None) -> None:
+        """Begin to send again what was not delivered, until that was all of it."""
+
+        def send(job: Job[int]) -> int:
+            sent = 0
+            with self._stack() as stack:
+                for answer in stack.redrive(run_id, reason):
+                    sent += sum(group.values for group in answer.letters)
+                    job.tell(say("undelivered.sent", values=count(sent, "value")), logging.INFO)
+            return sent
+
+        self.sending_again = begin(say("undelivered.again"), send, say("error.unexpected"))
+
+    def pause(self, reason: str) -> None:
+        """Pause sending."""
+        with self._stack() as stack:
+            stack.ask_push({"breaker": "open"}, reason=reason)
+
+    def resume(self) -> None:
+        """Go on sending."""
+        with self._stack() as stack:
+            stack.ask_push({"breaker": "close"})
+
+    def stop(self, run_id: str) -> None:
+        """Have push stop a run."""
+        with self._stack() as stack:
+            stack.ask_push({"stop": run_id})
 
     def _is_of_today(self, asked: ComputeEvent) -> bool:
         """Return whether an event is about the periods of today, which a connection test looks at."""
@@ -337,7 +450,7 @@ def _followed(stack: Stack, result: ComputeResult, job: Job[Sent]) -> Sent:
     while True:
         run = runs.run(job.run_id)
         if run is not None:
-            job.done, job.total = run.counts.queued - run.counts.waiting, run.counts.queued
+            job.queued, job.outcomes = run.counts.queued, run_shown(run).outcomes
             # Whoever finds that nothing of it waits any more closes it, with its outcome and its file.
             if run.outcome is not None:
                 break
@@ -345,20 +458,19 @@ def _followed(stack: Stack, result: ComputeResult, job: Job[Sent]) -> Sent:
             break
         time.sleep(_LOOK_EVERY)
     if run is None:
-        return Sent(result, {}, all_well=False, said=say("push.still"))
-    outcomes = {field.name: getattr(run.counts, field.name) for field in fields(run.counts)}
-    del outcomes["queued"]
-    refused = list(_refused(stack, run.run_id)) if run.rejected_file else []
-    said = last_line(run).message if run.outcome else say("push.still")
-    return Sent(result, outcomes, refused, run.outcome is Outcome.COMPLETE, said)
+        return Sent(result, {}, all_well=False, said=(say("push.still"),))
+    shown = run_shown(run)
+    refused = read_refused(stack, run.run_id) if run.rejected_file else []
+    said = shown.said if run.outcome else (say("push.still"),)
+    return Sent(result, shown.outcomes, refused, shown.is_well, said, run.run_id)
 
 
-def _refused(stack: Stack, run_id: str) -> Iterator[Refused]:
-    """Yield the values of a run that are not in DHIS2, as the file of its bucket has them."""
-    file = RejectedRows(stack.client("s3"), stack.resource("ReportBucket"))
-    for row in file.read_file(run_id):
-        value = {name.replace(" ", "_"): text for name, text in row.items()}
-        yield Refused(value["outcome"], value["code"], value["reason"], value["what_to_do"], value)
+def _refused_or_why(stack: Stack, run_id: str) -> tuple[Sequence[Refused], str]:
+    """Return the values of a run that are not in DHIS2, or why they cannot be read."""
+    try:
+        return read_refused(stack, run_id), ""
+    except AwsError as error:
+        return (), str(error)
 
 
 def _value(line: Mapping[str, str | None]) -> DataValue:

@@ -31,8 +31,8 @@ def read_known(stack: Stack, url: str | None, settings_saved: datetime | None, z
     """Ask a stack for all that it knows; what it may not be asked is told among the faults."""
     now = datetime.now(UTC)
     questions: dict[str, Callable[[], Any]] = {
-        "runs": lambda: _recent_runs(stack, now - LOOKED_BACK),
-        "breaker": lambda: _breaker(stack),
+        "runs": lambda: recent_runs(stack, now - LOOKED_BACK),
+        "breaker": lambda: read_breaker(stack),
         "last": lambda: last_of_any(stack.table("Table"), url) if url else None,
         "waiting": lambda: stack.depth("BatchQueue").held,
         "not_delivered": lambda: stack.depth("FailedBatchQueue").held,
@@ -77,7 +77,7 @@ def side_by_side(questions: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, 
     return answers, list(faults)
 
 
-def _recent_runs(stack: Stack, since: datetime) -> tuple[list[Run], list[str]]:
+def recent_runs(stack: Stack, since: datetime) -> tuple[list[Run], list[str]]:
     """Return the last runs, the newest first, and what is said of those whose rows cannot be read."""
     table = stack.table("RunsTable")
     keys = [run_key(run_id) for run_id in islice(Runs(table).recent(since), MOST_RUNS)]
@@ -90,7 +90,7 @@ def _recent_runs(stack: Stack, since: datetime) -> tuple[list[Run], list[str]]:
     return sorted(runs, key=lambda run: run.started_at or since, reverse=True), damaged
 
 
-def _breaker(stack: Stack) -> Breaker:
+def read_breaker(stack: Stack) -> Breaker:
     return BreakerTable(stack.table("Table"), lambda _: None).read()
 
 

@@ -1,7 +1,7 @@
 """What the console knows between two requests, and what it asks of the systems, with a stack or without one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,14 +10,16 @@ from urllib.parse import urlsplit
 
 from cli.comparison import Compared, HeldValues, Line, Preview, compare, not_compared
 from cli.console.jobs import Job, begin
+from cli.console.runs import Call, KnownRuns, Refused, RunShown
 from cli.console.tab import Draft
-from cli.console.today import Known, PushRun
+from cli.console.today import Known
 from cli.console.words import say
 from cli.metadata.subjects import Thresholds
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
+from msupply_dhis2.handlers.orders import DeadLetterGroup
 from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.state.connections import Remembered
 
@@ -61,33 +63,30 @@ class Tested:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A push that somebody looks at before it is sent; ``id`` tells it from a later one."""
+    """A push that somebody looks at before it is sent; ``id`` tells it from a later one.
+
+    ``asked_for`` is how many values somebody wants to push again, ``None`` where it is not about certain ones.
+    """
 
     id: str
     event: Mapping[str, object]
     job: Job[Compared]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A value that is not in DHIS2: what became of it, why, and what to do; ``value`` has its names and its parts."""
-
-    outcome: str
-    code: str
-    why: str
-    cure: str
-    value: Mapping[str, object]
+    asked_for: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of a push: how many values have which outcome, which add up to all, and those that were refused."""
+    """What became of a push: how many values have which outcome, which add up to all, and those that were refused.
+
+    ``said`` is told beside; ``run_id`` names its run.
+    """
 
     result: ComputeResult
     outcomes: Mapping[str, int]
     refused: Sequence[Refused] = ()
     all_well: bool = True
-    said: str = ""
+    said: Sequence[str] = ()
+    run_id: str = ""
 
     @property
     def is_sent(self) -> bool:
@@ -122,6 +121,7 @@ class State(ABC):
         ("/connection", "connection.title"),
         ("/preview", "preview.title"),
         ("/push", "push.title"),
+        ("/runs", "runs.title"),
         ("/explain", "explain.title"),
         ("/metadata", "metadata.title"),
     )
@@ -140,11 +140,12 @@ class State(ABC):
         self.preview: Job[Compared] | None = None
         self.plan: Plan | None = None
         self.push: Job[Sent] | None = None
-        self.pushes: list[PushRun] = []
         self.comparison: Job[Compared] | None = None
         self.ticked: frozenset[str] = frozenset()
         self.pushed_event: Mapping[str, object] = {}
         self.metadata: MetadataWork | None = None
+        self.sending_again: Job[int] | None = None
+        self._has_sent = False
 
     @abstractmethod
     def document(self) -> str:
@@ -241,6 +242,43 @@ class State(ABC):
     @abstractmethod
     def known(self) -> Known:
         """Return what the systems tell of the last pushes, and of what waits."""
+
+    # Runs
+
+    @abstractmethod
+    def known_runs(self) -> KnownRuns:
+        """Return the last runs, and what is known around them."""
+
+    @abstractmethod
+    def run(self, run_id: str) -> RunShown | None:
+        """Return a run, ``None`` where there is none."""
+
+    @abstractmethod
+    def run_and_refused(self, run_id: str) -> tuple[RunShown | None, Sequence[Refused], str]:
+        """Return a run, its values that are not in DHIS2, and why these cannot be told, where that is so."""
+
+    @abstractmethod
+    def refused_of_all(self, value: Mapping[str, str]) -> Iterable[tuple[RunShown, Sequence[Refused], str]]:
+        """Return the same of each of the last runs that may be about a value."""
+
+    @abstractmethod
+    def calls(self, run_id: str, since: datetime | None, until: datetime | None) -> Sequence[Call]:
+        """Return the last calls of DHIS2 of a run, which went on between two instants."""
+
+    @abstractmethod
+    def not_delivered(self) -> tuple[Sequence[DeadLetterGroup], Sequence[str]]:
+        """Return what was not delivered, and why some of it cannot be told."""
+
+    @abstractmethod
+    def stop(self, run_id: str) -> None:
+        """Stop a run: DHIS2 keeps what it has, and the rest is not sent."""
+
+    def has_sent(self) -> bool:
+        """Return whether DHIS2 ever took a value, as far as that is known."""
+        self._has_sent = self._has_sent or any(
+            run.outcomes.get("stored") or run.outcomes.get("unchanged") for run in self.known_runs().runs
+        )
+        return self._has_sent
 
     @property
     @abstractmethod

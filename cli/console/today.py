@@ -255,8 +255,7 @@ def _tasks(known: Known, session: Session, draft: Draft, now: datetime) -> list[
     zone = ZoneInfo(str(now.tzinfo))
     found: list[Task] = []
     if known.breaker is not None and known.breaker.state is not BreakerState.CLOSED:
-        state = known.breaker.state
-        key = {BreakerState.LOGIN_REFUSED: "login", BreakerState.BY_HAND: "by_hand"}.get(state, "down")
+        key = cure_of(known.breaker)
         link = {"login": "/tab#login", "by_hand": "/runs", "down": "/connection"}[key]
         found.append(Task(f"{why_paused(known.breaker, zone)} {say('cure.' + key)}", link))
     if draft.faults and draft.uses_dhis2:
@@ -267,7 +266,9 @@ def _tasks(known: Known, session: Session, draft: Draft, now: datetime) -> list[
         found.append(Task(_not_delivered(known), "/not-delivered"))
     found += [_overdue_task(each, zone) for each in overdue_intervals(known, draft.settings, now)]
     found += [
-        Task(said, link_of(run)) for run in known.stack_runs if (said := _of_unfinished(run, now, zone))
+        Task(said, link_of(run.run_id))
+        for run in known.stack_runs
+        if (said := _of_unfinished(run, now, zone))
     ]
     # Of several runs of the same only the last one counts.
     for run in {run.what: run for run in reversed(known.runs)}.values():
@@ -311,6 +312,11 @@ def _of_unfinished(run: Run, now: datetime, zone: ZoneInfo) -> str:
         return ""
     values = count(run.counts.waiting, "value")
     return say("task.unfinished", time=written_in(run.started_at, zone), values=values)
+
+
+def cure_of(breaker: Breaker) -> str:
+    """Return the key of what there is to do while sending is paused."""
+    return {BreakerState.LOGIN_REFUSED: "login", BreakerState.BY_HAND: "by_hand"}.get(breaker.state, "down")
 
 
 def why_paused(breaker: Breaker, zone: ZoneInfo) -> str:
@@ -391,13 +397,13 @@ def run_of_stack(run: Run) -> PushRun:
         is_well=run.outcome in {None, Outcome.COMPLETE},
         counts=counts,
         said=said_of(counts),
-        link=link_of(run),
+        link=link_of(run.run_id),
     )
 
 
-def link_of(run: Run) -> str:
+def link_of(run_id: str) -> str:
     """Return the address of a run's page."""
-    return f"/runs/{quote(run.run_id, safe='')}"
+    return f"/runs/{quote(run_id, safe='')}"
 
 
 def said_of(counts: Mapping[str, int]) -> str:

@@ -1,5 +1,6 @@
 """Every sentence and word of the console that is not the product's own: the catalogue that a second language needs."""
 
+import re
 from collections.abc import Mapping
 
 WORDS: Mapping[str, str] = {
@@ -265,6 +266,7 @@ WORDS: Mapping[str, str] = {
     "difference.edit": "Go on editing",
     "job.runs": "{title} runs since {since}. This page looks every two seconds how far it is.",
     "job.done": "{done} of {total}",
+    "job.settled": "{done} of {total} values",
     "job.said": "What happened",
     "connection.title": "Test connection",
     "connection.test": "Test connection",
@@ -355,8 +357,17 @@ WORDS: Mapping[str, str] = {
     "push.none": "Nothing was sent since the console started. Choose one store, look at what would be sent, and send it.",
     "push.choose": "What is sent",
     "push.all_stores": "All stores",
-    "push.all_stores_help": "Begin with one store: leave this without a tick, and name the store below.",
-    "push.name_a_store": "Name a store, or tick All stores.",
+    "push.all_stores_help": "Begin with one store: leave this without a tick, and name the store below. Without a name it is the first store.",
+    "push.looks": "Looking at what would be sent",
+    "push.no_store": "No store is mapped, so there is none to begin with. Test connection says why.",
+    "push.one": "the {kind} {name}",
+    "push.more": "{asked} were asked for. {more} more are of the same stores, items and metrics, and go with them.",
+    "push.fewer": "{asked} were asked for. {less} of them have no value any more, or are not sent.",
+    "push.stopped": "The push is stopped. DHIS2 keeps what it has. The rest is not sent.",
+    "push.outcomes_so_far": "What became of the values so far",
+    "push.run": "This push among the runs",
+    "push.rest": "Send the {values} values that were not sent …",
+    "push.rest_help": "It computes the same again, as of the same time, and shows first what would be sent. What DHIS2 has already is the same then.",
     "push.look": "Look at what would be sent …",
     "push.sentence": "Send {values} of {stores} for {periods} to {server}, data set {data_set}{beside}.",
     "push.beside": ": {beside}",
@@ -417,6 +428,79 @@ WORDS: Mapping[str, str] = {
     "metadata.name": "Type {name} to confirm that this server is changed",
     "metadata.apply": "Import into DHIS2",
     "metadata.next": "Take settings.yaml from the files into the DHIS2 tab, save it, and test the connection as the user that pushes.",
+    "runs.title": "Runs",
+    "runs.caption": "The last runs, the newest first. Times are those of {zone}.",
+    "runs.caption_here": "The pushes since the console was started, the newest first. Times are those of {zone}.",
+    "runs.empty": "There is no run yet. Send one store first: Manual push data.",
+    "runs.started": "Began",
+    "runs.about": "What",
+    "runs.ended": "Ended",
+    "runs.sums": "What became of the values",
+    "runs.not_delivered": "{values} could not be delivered to DHIS2.",
+    "run.title": "Run",
+    "run.back": "Back to the run",
+    "run.unknown": "There is no run {run}. Open Runs, and choose one.",
+    "run.id": "Its name in the log",
+    "run.ended": "Ended at",
+    "run.as_of": "As of",
+    "run.stopped_at": "Stopped",
+    "run.goes_on": "It goes on.",
+    "run.has_ended": "Ended: {how}.",
+    "run.already_stored": "{number} more values were not sent, because DHIS2 has them already.",
+    "run.parts_failed": "{parts} of the run could not be computed. The log of compute says why. Correct that, and send the run again.",
+    "run.stopped": "The run was stopped. DHIS2 keeps what it has.",
+    "run.not_sent": "The settings had changed for the values that were not sent. Send them again, if the settings are right now.",
+    "run.dead": "What was not delivered is kept for 14 days. Correct what its reason says, then send it again: Runs, Not delivered.",
+    "run.expired": "What was not delivered for 14 days is no longer kept. Send the same again.",
+    "run.unreadable": "Ask whoever looks after mSupply to correct them, and send the run again.",
+    "run.damaged": "The table of runs has rows that cannot be read ({rows}). What they tell is not counted.",
+    "run.refused_later": "Which values DHIS2 refused is listed here when the run has ended.",
+    "run.no_file": "The values that are not in DHIS2 cannot be listed: {why}",
+    "run.again": "Compute this run again, and send it",
+    "run.again_help": "It has the same settings, periods and time as the run of the schedule. What DHIS2 has already is unchanged then.",
+    "calls.link": "The last 50 calls of DHIS2",
+    "calls.title": "The last calls of DHIS2",
+    "calls.help": "The oldest first. An answer is shortened, and secrets are taken out of it.",
+    "calls.none": "No call is known of it: DHIS2 was not asked, or the log no longer has it.",
+    "calls.time": "Time",
+    "calls.method": "Method",
+    "calls.path": "Path",
+    "calls.outcome": "Status",
+    "calls.counts": "What DHIS2 counted",
+    "calls.seconds": "Seconds",
+    "calls.answer": "Answer",
+    "found.title": "One value through all runs",
+    "found.link": "In all runs",
+    "found.button": "Find",
+    "found.ask": "Name a store and an item, by name or code as the runs have them.",
+    "found.none": "None of the last runs was about this value.",
+    "found.help": "The runs that were about it, the newest first.",
+    "found.became": "What became of it",
+    "found.not_refused": "It is not among the values that are not in DHIS2 (the run: {run}).",
+    "undelivered.title": "Not delivered",
+    "undelivered.none": "Everything was delivered, or still waits.",
+    "undelivered.of_stack": "Only a stack keeps what could not be delivered. Without one, each push says at once what is not in DHIS2.",
+    "undelivered.help": "Correct what the reason says. Then send the values again. They are kept for 14 days.",
+    "undelivered.values": "{values} values, since {since}",
+    "undelivered.expired": "They are no longer kept. Open the run, and send the same again.",
+    "undelivered.unreadable": "This message cannot be read, so it cannot be sent. It was made by another version of msupply-dhis2: deploy that one, "
+    "or compute again what is missing in DHIS2.",
+    "undelivered.run": "The run",
+    "undelivered.send": "Send these {values} values again",
+    "undelivered.send_all": "Send all of them again",
+    "undelivered.again": "Sending again",
+    "undelivered.sent": "{values} are on their way again.",
+    "undelivered.sent_again": "{number} values are on their way again. The run shows what becomes of them.",
+    "undelivered.nothing_sent": "Nothing could be sent again. What was sent already, or cannot be read, is left aside.",
+    "sending.title": "Sending",
+    "sending.goes_on": "Sending goes on.",
+    "sending.of_stack": "Only a stack sends by itself, so only a stack can be paused.",
+    "sending.reason": "Why",
+    "sending.pause": "Pause sending",
+    "sending.pause_help": "Values wait for at most ten days. Nothing is lost meanwhile.",
+    "sending.resume": "Send again",
+    "sending.paused": "Sending is paused. What is being sent just now still ends.",
+    "sending.resumed": "Values are sent again. What waits follows within some minutes.",
     "explain.title": "Explain a value",
     "explain.link": "Explain",
     "explain.none": "Name a store, an item and a metric. The page shows how its value is worked out, and from what.",
@@ -456,6 +540,23 @@ WORDS: Mapping[str, str] = {
     "column.org_unit": "Org unit",
     "column.data_element": "Data element",
 }
+
+_PLAIN = (
+    (r"went to the dead letters", "was not delivered"),
+    (r"send (?:the )?dead letters again", "send what was not delivered again"),
+    (r"dead letters?", "batches that were not delivered"),
+    (r"[Ss]hards?", "parts of the run"),
+    (r" ?\(make [a-z-]+\)", ""),
+)
+"""What the functions' sentences call by names of the inside or of make, and what the pages say instead."""
+
+
+def plain(sentence: str) -> str:
+    """Return a sentence of the functions without words of the inside."""
+    for inside, instead in _PLAIN:
+        sentence = re.sub(inside, instead, sentence)
+    return sentence
+
 
 _CHOICES: Mapping[str, str] = {"uid": "UID", "code": "code"}
 
