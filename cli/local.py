@@ -30,6 +30,7 @@ from msupply_dhis2.dhis2.held import find_held, parse_held
 from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import DatabaseTrust
+from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.mapped import DatabaseAnswer
 from msupply_dhis2.domain.outcome import Counts
 from msupply_dhis2.errors import (

@@ -275,9 +275,11 @@ class State(ABC):
 
     def has_sent(self) -> bool:
         """Return whether DHIS2 ever took a value, as far as that is known."""
-        self._has_sent = self._has_sent or any(
-            run.outcomes.get("stored") or run.outcomes.get("unchanged") for run in self.known_runs().runs
-        )
+        # Who may not look at the runs begins with one store.
+        with suppress(MsupplyDhis2Error):
+            self._has_sent = self._has_sent or any(
+                run.outcomes.get("stored") or run.outcomes.get("unchanged") for run in self.known_runs().runs
+            )
         return self._has_sent
 
     @property

@@ -435,7 +435,7 @@ def test_stop(officer: Stacked, asked: list[tuple[str, object]], monkeypatch: py
     assert asked[-1] == ("PushFunction", {"stop": "run-1"})
     stopped.set()
     page = officer.wait("/push")
-    assert "The run is stopped." in page.text
+    assert "The push is stopped." in page.text
     assert "not sent: the settings do not want them any more, or the run was stopped 4 " in page.text
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from sandbox.dhis2 import StandIn
+from sandbox.dhis2 import FaultKind, StandIn
 from tests.integration.cli.console.conftest import AS_OF, PASSWORD
 from tests.support.console import Browser, Page
 
@@ -31,10 +31,39 @@ def test_no_push_yet(officer: Browser) -> None:
     assert "Nothing was sent since the console started. Choose one store" in officer.open("/push").text
 
 
-def test_all_stores_need_a_tick(officer: Browser) -> None:
-    page = officer.submit(officer.open("/push"), "/push/plan")
-    assert page.status == 400
-    assert "Name a store, or tick All stores." in page.text
+def test_one_store_by_default(with_login: Callable[[], Browser]) -> None:
+    officer = with_login()
+    page = officer.open("/push")
+    assert "all_stores" not in page.form("/push/plan").values
+    officer.submit(page, "/push/plan", basis="previous_month", as_of=AS_OF)
+    page = officer.wait("/push")
+    assert re.search(r"Send \d+ values of the store .+ for 202609", page.text)
+    sent(officer, page)
+    assert officer.open("/push").form("/push/plan").values["all_stores"] == "true"
+
+
+def test_stopped_and_the_rest_sent(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
+    officer = with_login()
+    settings = officer.state.settings_file
+    settings.write_text(settings.read_text().replace("items_per_payload: 1000", "items_per_payload: 10"))
+    page = looked_at(officer)
+    dhis2.faults.next(FaultKind.DELAY, times=None, method="POST", seconds=0.1)
+    officer.submit(page, "/push/send")
+    pages = (officer.open("/push") for _ in range(1_000))
+    page = next(page for page in pages if re.search("stored [1-9]", page.text))
+    assert re.search(r"\d+ of \d+ values", page.text)
+    officer.submit(page, "/push/stop")
+    page = officer.wait("/push")
+    dhis2.faults.clear()
+    told = re.search(r"stored (\d+) unchanged: .* not sent: the [^0-9]+ (\d+) all (\d+)", page.text)
+    assert told, page.text
+    there, left, everything = map(int, told.groups())
+    assert there + left == everything
+    assert 0 < there < everything
+    assert "The run was stopped. DHIS2 keeps what it has." in page.text
+    assert f"Send the {left} values that were not sent" in page.text
+    officer.client.post("/push/plan", data=page.forms[0].values)
+    assert f"{left} new, {there} the same." in officer.wait("/push").text
 
 
 def test_announced_then_reported(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
@@ -61,7 +90,7 @@ def test_one_store(with_login: Callable[[], Browser]) -> None:
     store = officer.state.plan.job.result.preview.values[-1].store  # type: ignore[union-attr]
     officer.submit(officer.open("/push"), "/push/send", at="/push/cancel")
     officer.submit(officer.open("/push"), "/push/plan", basis="previous_month", as_of=AS_OF, stores=store)
-    assert re.search(r"Send \d+ values of 1 store for 202609", officer.wait("/push").text)
+    assert re.search(rf"Send \d+ values of the store {store} for 202609", officer.wait("/push").text)
 
 
 def test_cancel(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
