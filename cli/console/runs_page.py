@@ -22,22 +22,16 @@ _ASKED = ("store", "item", "metric", "period")
 
 def show(state: State, request: Request, _: Fields) -> Response:
     """Show the last runs, whether sending is paused, and what was not delivered."""
-    return _page(state, request.query_params.get("said", ""))
-
-
-def _page(state: State, said: str = "") -> Response:
-    known = state.known_runs()
+    done = request.query_params.get("done", "")
+    said = {"pause": say("sending.paused"), "resume": say("sending.resumed")}.get(done, "")
     return render(
         state,
         "runs.html",
-        known=known,
-        said=say(f"{_SAID[said]}") if said in _SAID else "",
+        known=state.known_runs(),
+        said=said,
         metrics=list(Metric),
         asked=dict.fromkeys(_ASKED, ""),
     )
-
-
-_SAID = {"paused": "sending.paused", "resumed": "sending.resumed"}
 
 
 def show_run(state: State, request: Request, _: Fields) -> Response:
@@ -143,10 +137,10 @@ def send_again(state: StackState, _: Request, form: Fields) -> Response:
 def pause(state: StackState, _: Request, form: Fields) -> Response:
     """Pause sending."""
     state.pause(form.get("reason", "").strip())
-    return RedirectResponse("/runs?said=paused", 303)
+    return RedirectResponse("/runs?done=pause", 303)
 
 
 def resume(state: StackState, _: Request, __: Mapping[str, str]) -> Response:
     """Go on sending."""
     state.resume()
-    return RedirectResponse("/runs?said=resumed", 303)
+    return RedirectResponse("/runs?done=resume", 303)

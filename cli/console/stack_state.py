@@ -38,7 +38,7 @@ from cli.console.today import Known, cure_of, why_paused
 from cli.console.words import say
 from cli.credentials import PendingSecret, write
 from cli.settings import Checked, upload
-from cli.stack import LoginError, Stack, in_words
+from cli.stack import LoginError, Stack, StackError, in_words
 from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme

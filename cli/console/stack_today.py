@@ -91,6 +91,7 @@ def recent_runs(stack: Stack, since: datetime) -> tuple[list[Run], list[str]]:
 
 
 def read_breaker(stack: Stack) -> Breaker:
+    """Return whether values are sent."""
     return BreakerTable(stack.table("Table"), lambda _: None).read()
 
 

@@ -358,6 +358,7 @@ WORDS: Mapping[str, str] = {
     "push.choose": "What is sent",
     "push.all_stores": "All stores",
     "push.all_stores_help": "Begin with one store: leave this without a tick, and name the store below. Without a name it is the first store.",
+    "push.name_a_store": "Name a store.",
     "push.looks": "Looking at what would be sent",
     "push.no_store": "No store is mapped, so there is none to begin with. Test connection says why.",
     "push.one": "the {kind} {name}",

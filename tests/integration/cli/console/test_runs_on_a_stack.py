@@ -8,13 +8,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import boto3
 import pytest
 
 from cli.console.stack_state import StackState
-from cli.stack import Stack
+from cli.stack import Stack, StackError
 from msupply_dhis2.domain.log_record import LogEvent
 from msupply_dhis2.handlers import push as push_function
 from sandbox.aws_on_moto import BUCKET, Aws
@@ -31,6 +32,9 @@ FUNCTIONS = {
     "PushFunction": "push",
     "TestConnectionFunction": "test_connection",
 }
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs.type_defs import InputLogEventTypeDef
 
 type Officer = Browser[StackState]
 
@@ -62,10 +66,15 @@ def officer(world: World, monkeypatch: pytest.MonkeyPatch) -> Officer:
     )
     of_aws = Stack.client
 
+    def resource(_: Stack, name: str) -> str:
+        if name not in names:
+            raise StackError(f"There is no {name}.")
+        return names[name]
+
     def invoke(_: Stack, function: str, event: object) -> dict[str, object]:
         return handler_of(FUNCTIONS[function])(event, Context(aws_request_id=str(uuid4())))
 
-    monkeypatch.setattr(Stack, "resource", lambda _, name: names[name])
+    monkeypatch.setattr(Stack, "resource", resource)
     monkeypatch.setattr(
         Stack, "client", lambda stack, name: on_lambda if name == "lambda" else of_aws(stack, name)
     )
@@ -85,7 +94,7 @@ def use_wrong_combo(world: World) -> None:
 
 def the_run(officer: Officer) -> Page:
     page = officer.open("/runs")
-    link = next(link for link in page.links if link.startswith("/runs/run?"))
+    link = next(link for link in page.links if link.startswith("/runs/2"))
     return officer.open(link)
 
 
@@ -94,7 +103,7 @@ def test_no_run_yet(officer: Officer) -> None:
     assert "There is no run yet. Send one store first" in text
     assert "Sending goes on." in text
     assert "Not delivered : Everything was delivered" in text
-    assert officer.open("/runs/run?id=nothing").status == 404
+    assert officer.open("/runs/nothing").status == 404
 
 
 def test_run_with_its_sums(officer: Officer, world: World) -> None:
@@ -140,7 +149,7 @@ def test_one_value_through_all(officer: Officer, world: World) -> None:
 
 
 def the_run_with_rejections(officer: Officer) -> Page:
-    links = [link for link in officer.open("/runs").links if link.startswith("/runs/run?")]
+    links = [link for link in officer.open("/runs").links if link.startswith("/runs/2")]
     pages = [officer.open(link) for link in links]
     return next(page for page in pages if "values rejected (" in page.text)
 
@@ -152,7 +161,7 @@ def test_last_calls(officer: Officer, world: World) -> None:
     logs = boto3.client("logs")
     logs.create_log_group(logGroupName=LOG_GROUP)
     logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName="one")
-    events = [
+    events: list[InputLogEventTypeDef] = [
         {"timestamp": int(1_000 * time.time()) + number, "message": json.dumps(line)}
         for number, line in enumerate([*lines, {**calls[0], "run_id": "another", "path": "/api/other"}])
     ]
@@ -167,10 +176,10 @@ def test_last_calls(officer: Officer, world: World) -> None:
 
 
 def test_pause_and_resume(officer: Officer, world: World) -> None:
-    page = officer.submit(officer.open("/runs"), "/runs/pause", reason="DHIS2 is upgraded")
-    page = officer.open("/runs?said=paused")
+    officer.submit(officer.open("/runs"), "/runs/pause", reason="DHIS2 is upgraded")
+    page = officer.open("/runs?done=pause")
     assert "Sending is paused since" in page.text
-    assert "because it was paused by hand: DHIS2 is upgraded. Press Send again" in page.text
+    assert "because somebody paused it (DHIS2 is upgraded). Nothing is lost." in page.text
     assert world.aws.breaker().state == "open (by hand)"
     officer.submit(page, "/runs/resume")
     assert world.aws.breaker().state == "closed"
@@ -187,12 +196,12 @@ def test_not_delivered_sent_again(officer: Officer, world: World, monkeypatch: p
     page = officer.open("/runs")
     assert f"{values:,} values could not be delivered to DHIS2." in page.text
     assert f"incomplete {values:,} values: {values:,} not delivered" in page.text
-    page = officer.open("/runs/not-delivered")
+    page = officer.open("/not-delivered")
     assert f"{values:,} values, since" in page.text
     assert "504" in page.text
     assert not re.search("dead letter|breaker|shard", page.text)
     officer.submit(page, "/runs/send-again")
-    page = officer.wait("/runs/not-delivered")
+    page = officer.wait("/not-delivered")
     assert f"{values:,} values are on their way again." in page.text
     assert "Everything was delivered, or still waits." in page.text
     world.deliver()
