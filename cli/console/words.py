@@ -450,7 +450,7 @@ WORDS: Mapping[str, str] = {
     "run.already_stored": "{number} more values were not sent, because DHIS2 has them already.",
     "run.parts_failed": "{parts} of the run could not be computed. The log of compute says why. Correct that, and send the run again.",
     "run.stopped": "The run was stopped. DHIS2 keeps what it has.",
-    "run.not_sent": "The settings had changed for the values that were not sent. Send them again, if the settings are right now.",
+    "run.not_sent": "What was not sent was stopped, or the settings did not want it any more. Send it again, if they want it now.",
     "run.dead": "What was not delivered is kept for 14 days. Correct what its reason says, then send it again: Runs, Not delivered.",
     "run.expired": "What was not delivered for 14 days is no longer kept. Send the same again.",
     "run.unreadable": "Ask whoever looks after mSupply to correct them, and send the run again.",
