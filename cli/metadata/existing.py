@@ -1,6 +1,6 @@
 """What DHIS2 has already: the names and codes of a kind, the objects that are wanted as they are, and the server's settings."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 from statistics import fmean
@@ -155,18 +155,28 @@ def read_last_analytics(client: ReadsDhis2) -> str | None:
     return None if last is None else str(last)
 
 
-def list_existing(client: AsksDhis2, kinds: Collection[str]) -> Existing:
-    """List the objects of each kind; one call for each, however many objects are wanted."""
+def list_existing(client: AsksDhis2, wanted: Sequence[Wanted]) -> Existing:
+    """List the objects of each kind that is wanted; one call for each, however many objects are wanted."""
     listed = {}
-    for kind in (kind for kind in KINDS if kind in kinds):
+    for kind in (kind for kind in KINDS if any(each.kind == kind for each in wanted)):
         names = "id,code,name" if kind in WITHOUT_SHORT_NAME else "id,code,name,shortName"
+        # A server may have a hundred thousand option combos, and their names need not be unique.
+        filters = _filters(wanted) if kind == "categoryOptionCombos" else ({},)
         listed[kind] = tuple(
             Listed(each["id"], each.get("code"), each.get("name", ""), each.get("shortName"))
-            for each in _list(client, kind, {"fields": names, "paging": "false"})
+            for condition in filters
+            for each in _list(client, kind, {**condition, "fields": names, "paging": "false"})
         )
     query = {"filter": "name:eq:default", "fields": "id,name,code", "paging": "false"}
     combos = [each for each in _list(client, "categoryCombos", query) if each.get("name") == "default"]
     return Existing(listed, {}, combos[0]["id"] if combos else None)
+
+
+def _filters(wanted: Sequence[Wanted]) -> tuple[Mapping[str, str], ...]:
+    """Return what finds option combos, of which there is one for each metric, by code or by UID."""
+    combos = [each for each in wanted if each.kind == "categoryOptionCombos"]
+    codes, identifiers = (",".join(str(each.body[field]) for each in combos) for field in ("code", "id"))
+    return {"filter": f"code:in:[{codes}]"}, {"filter": f"id:in:[{identifiers}]"}
 
 
 def read_owned(client: AsksDhis2, existing: Existing, matched: Mapping[str, Iterable[str]]) -> None:

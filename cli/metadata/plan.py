@@ -33,6 +33,9 @@ from cli.metadata.wanted import (
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.text import count, joined
 
+_SAME_NAMES = {"sections", "categoryOptionCombos"}
+"""The kinds of which several may have one name: in another data set, in another category combo."""
+
 _NUMERIC = {"NUMBER", "INTEGER", "INTEGER_ZERO_OR_POSITIVE", "INTEGER_POSITIVE", "INTEGER_NEGATIVE"}
 _NUMERIC |= {"PERCENTAGE", "UNIT_INTERVAL", "BOOLEAN"}
 
@@ -121,9 +124,9 @@ def make_plan(brief: Brief, client: AsksDhis2 | None = None, *, update: bool = F
     if brief.shape is Shape.ITEMS:
         problems += brief.subjects.shared_references()
     if client is None:
-        return _compared(brief, _without_default(wanted), Existing(), problems, {}, update=update)
+        return _compared(brief, wanted, Existing(), problems, {}, update=update)
     facts = read_facts(client)
-    existing = list_existing(client, {each.kind for each in wanted})
+    existing = list_existing(client, wanted)
     _read_matches(client, existing, wanted)
     taken = _taken(brief, existing, wanted, problems)
     others: dict[str, str] = {}
@@ -238,6 +241,8 @@ def _compared(
     }
     if existing.default_combo:
         others[DEFAULT_COMBO["id"]] = existing.default_combo
+    else:
+        wanted = _without_default(wanted)
     named = _named(with_identifiers(wanted, others), existing)
     objects = tuple(
         compare(each, existing.owned.get((each.kind, each.id)), update=update, access=brief.access)
@@ -257,8 +262,7 @@ def _named(wanted: Iterable[Wanted], existing: Existing) -> list[Wanted]:
     for each in wanted:
         body = dict(each.body)
         tag = each.tag or each.key
-        # Sections of other data sets may be called the same.
-        if each.kind != "sections":
+        if each.kind not in _SAME_NAMES:
             body["name"] = books[each.kind, "name"].enter(each.name, tag, NAME_LIMIT, each.id)
         if each.kind not in WITHOUT_SHORT_NAME:
             short = str(body["shortName"])

@@ -165,7 +165,7 @@ class MetadataServer:
 
     def _holders(self, kind: str, objects: list[Body]) -> dict[tuple[str, str], set[str]]:
         """Return who would have each code and name after the import."""
-        unique = ["code"] if kind == "sections" else ["code", "name"]
+        unique = ["code"] if kind in {"sections", "categoryOptionCombos"} else ["code", "name"]
         unique += [] if kind in WITHOUT_SHORT_NAME else ["shortName"]
         holders: dict[tuple[str, str], set[str]] = {}
         for identifier, body in {**self.of(kind), **{each["id"]: each for each in objects}}.items():

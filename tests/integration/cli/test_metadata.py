@@ -412,6 +412,12 @@ class TestImport:
         sharing = there.named("dataSets", "MSUPPLY_STOCK")["sharing"]
         assert (sharing["public"], len(sharing["userGroups"])) == ("r-r-----", 2)
 
+    def test_where_the_default_combo_is_not_seen_none_is_named(self) -> None:
+        there = server()
+        there.objects["categoryCombos"].clear()
+        apply(brief(), there)
+        assert "categoryCombo" not in there.named("dataElements", "SOH_368c74bf")
+
     @pytest.mark.parametrize("planned", [True, False])
     def test_access_only_where_it_is_asked_for(self, *, planned: bool) -> None:
         with pytest.raises(ConfigurationError, match="--access"):
