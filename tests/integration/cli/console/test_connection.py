@@ -107,18 +107,18 @@ def test_what_dhis2_has_is_offered(settings: Path, sample: str, dhis2: StandIn) 
     officer = at(settings, sample, dhis2)
     assert "<datalist" not in officer.open("/tab").source
     tried(officer, **LOGIN)
-    page = officer.open("/tab").source
-    assert re.search(r'name="data_set_id" value="STOCK_ATTRIBUTE" list="offered-data_set_id"', page)
-    assert (
-        '<option value="STOCK_ATTRIBUTE">'
-        in page.partition('id="offered-data_set_id"')[2].partition("</datalist>")[0]
-    )
-    assert '<option value="Monthly">' in page
-    row = re.search(
-        r'name="data_elements.0.category_option_id"[^>]* list="offered-category_option_id-code"', page
-    )
-    assert row
-    assert '<option value="STOCK_ON_HAND">' in page
+    chosen = parse_settings(settings.read_text()).data_set_id
+    page = officer.submit(officer.open("/tab"), "/tab", action="check", setup="category_option_combo").source
+    lists = {
+        part.partition('"')[0]: part.partition("</datalist>")[0] for part in page.split('<datalist id="')[1:]
+    }
+    assert f'value="{chosen}" list="offered-data_set_id"' in page
+    assert f'<option value="{chosen}">' in lists["offered-data_set_id"]
+    assert '<option value="Monthly">' in lists["offered-period_format"]
+    row = r'name="data_elements\.0\.category_option_id"[^>]* list="(offered-category_option_id-(?:uid|code))"'
+    offered = re.search(row, page)
+    assert offered
+    assert '<option value="' in lists[offered[1]]
 
 
 def test_firewall_only_where_nothing_answers(settings: Path, sample: str, dhis2: StandIn) -> None:
