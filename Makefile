@@ -128,7 +128,7 @@ lock: ready ## Take the newest allowed versions of all packages
 .PHONY: build
 build: ready ## Build the functions and their layer
 	$(SAM) build --parameter-overrides Architecture=$(PROCESSOR)
-	@$(RUN) python -m sandbox.bytecode .aws-sam/build/CommonLayer/python
+	@$(RUN) python -m sandbox.layer .aws-sam/build/CommonLayer/python
 
 .PHONY: deploy
 deploy: ready ## Build and deploy; it asks for region and time zone once, GUIDED=yes asks again

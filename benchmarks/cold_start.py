@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 import boto3  # noqa: E402 - after the path is set
 
 from benchmarks.measure import Table  # noqa: E402 - as above
-from sandbox.bytecode import add_bytecode  # noqa: E402 - as above
+from sandbox.layer import finish  # noqa: E402 - as above
 from sandbox.tools import INTERPRETER, uv  # noqa: E402 - as above
 
 FUNCTIONS = ("compute", "push", "test_connection")
@@ -98,7 +98,7 @@ def main() -> None:
         runtime = make_runtime(folder / "runtime")
         make_layer(sources)
         shutil.copytree(sources, bytecode)
-        add_bytecode(bytecode)
+        finish(bytecode)
         print_times({"sources": sources, "bytecode": bytecode}, runtime, options.repeat)
         print("\nEach package's own share of an import, with bytecode:\n")
         print_shares(bytecode, runtime, options.repeat)

@@ -24,7 +24,7 @@ import boto3
 
 from cli.options import STACK
 from cli.stack import Stack
-from sandbox.bytecode import add_bytecode
+from sandbox.layer import finish
 from sandbox.tools import INTERPRETER, PROJECT, ToolError, python_with_ministack, sam
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Emulator:
                 *("--build-dir", self._folder / "build"),
                 *("--parameter-overrides", f"Architecture={_architecture()}"),
             )
-        add_bytecode(self.built_layer)
+        finish(self.built_layer)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

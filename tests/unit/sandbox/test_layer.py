@@ -1,4 +1,4 @@
-"""Bytecode in the layer."""
+"""What is done to a built layer."""
 
 import os
 import re
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.bytecode import RUNTIME, BytecodeError, add_bytecode
+from sandbox.layer import RUNTIME, UNUSED, LayerError, finish
 from tests.support.paths import PROJECT
+from tests.unit.test_imports import FUNCTIONS, loaded_by
 
 
 def layer_with(folder: Path, **modules: str) -> Path:
@@ -27,7 +28,7 @@ def bytecode_of(layer: Path) -> set[str]:
 
 def test_source_date_is_ignored(tmp_path: Path) -> None:
     layer = layer_with(tmp_path, module="SAID = 'compiled'")
-    add_bytecode(layer)
+    finish(layer)
     source = layer / "module.py"
     source.write_text("SAID = 'source'")
     os.utime(source, (315_532_800, 315_532_800))  # 1980-01-01, what sam deploy writes
@@ -38,16 +39,16 @@ def test_source_date_is_ignored(tmp_path: Path) -> None:
 
 def test_other_python_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = layer_with(tmp_path, module="SAID = 'compiled'")
-    monkeypatch.setattr("sandbox.bytecode.RUNTIME", (3, 99))
-    with pytest.raises(BytecodeError, match=r"This is Python 3\.\d+, and the functions run on 3\.99"):
-        add_bytecode(layer)
+    monkeypatch.setattr("sandbox.layer.RUNTIME", (3, 99))
+    with pytest.raises(LayerError, match=r"This is Python 3\.\d+, and the functions run on 3\.99"):
+        finish(layer)
     assert bytecode_of(layer) == set()
 
 
 def test_needs_no_package(tmp_path: Path) -> None:
     layer = layer_with(tmp_path, module="SAID = 'compiled'")
     # Without site-packages, as python3 is where only sam is installed besides.
-    command = [sys.executable, "-S", "-m", "sandbox.bytecode", str(layer)]
+    command = [sys.executable, "-S", "-m", "sandbox.layer", str(layer)]
     subprocess.run(command, cwd=PROJECT, env={}, capture_output=True, check=True)
     assert bytecode_of(layer) == {"module"}
 
@@ -60,7 +61,7 @@ def test_python_of_template() -> None:
 def test_reproducible(tmp_path: Path) -> None:
     layers = [layer_with(tmp_path / place, module="def what(): ...") for place in ("here", "there")]
     for layer in layers:
-        add_bytecode(layer)
+        finish(layer)
     here, there = ([path.read_bytes() for path in layer.rglob("*.pyc")] for layer in layers)
     assert here == there
     assert b"/opt/python/module.py" in here[0]
@@ -68,15 +69,33 @@ def test_reproducible(tmp_path: Path) -> None:
 
 def test_unused_modules_get_none(tmp_path: Path) -> None:
     layer = layer_with(tmp_path, sqlalchemy__orm__mapper="A = 1", sqlalchemy__sql__select="A = 1")
-    add_bytecode(layer)
+    finish(layer)
     assert bytecode_of(layer) == {"select"}
 
 
+def test_unused_parts_go(tmp_path: Path) -> None:
+    layer = layer_with(
+        tmp_path, sqlalchemy__testing__suite="A = 1", yaml__cyaml="A = 1", yaml__loader="A = 1"
+    )
+    (layer / "yaml" / "_yaml.cpython-313-x86_64-linux-gnu.so").touch()
+    finish(layer)
+    assert {path.name for path in layer.rglob("*") if path.suffix in {".py", ".so"}} == {"loader.py"}
+
+
+def test_no_unused_part_is_loaded() -> None:
+    for function in FUNCTIONS:
+        loaded = {module.replace(".", "/") for module in loaded_by(function)}
+        for part in UNUSED:
+            # This machine's PyYAML has its fast loader, which is loaded where it is there.
+            if "yaml" not in part:
+                assert not [module for module in loaded if module.startswith(part)], (function, part)
+
+
 def test_missing_layer(tmp_path: Path) -> None:
-    with pytest.raises(BytecodeError, match="make build"):
-        add_bytecode(tmp_path / "python")
+    with pytest.raises(LayerError, match="make build"):
+        finish(tmp_path / "python")
 
 
 def test_broken_module(tmp_path: Path) -> None:
-    with pytest.raises(BytecodeError, match="could not be compiled"):
-        add_bytecode(layer_with(tmp_path, module="def"))
+    with pytest.raises(LayerError, match="could not be compiled"):
+        finish(layer_with(tmp_path, module="def"))
