@@ -80,7 +80,7 @@ def main() -> None:
     if options.report:
         options.report.write_text(report + "\n")
     if failed := [section.name for section in sections if section.failure is not None]:
-        sys.exit(f"Failed: {', '.join(failed)}. What each said stands in the report.")
+        sys.exit(f"Failed: {', '.join(failed)}. The report has what each said.")
 
 
 def benchmarks() -> list[str]:

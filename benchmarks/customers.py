@@ -1,4 +1,4 @@
-"""How long a preview of one month takes, and how much memory, with a year of what customers that are no stores report.
+"""How long a preview of one month takes, and how much memory, with a year of what customers that are not stores report.
 
     uv run python benchmarks/customers.py [--customers 4200] [--items 100] [--engine sqlite]
 

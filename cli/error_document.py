@@ -32,7 +32,7 @@ def catalogue_as_markdown() -> str:
         "",
         "## When DHIS2 cannot be reached, or refuses the login",
         "",
-        '"Tried again": whether a push goes back to the queue by itself. What is not is logged as failed.',
+        '"Tried again": whether a push goes back to the queue automatically. What is not is logged as failed.',
         "",
         "| fault | message | what to do | tried again |",
         "|---|---|---|---|",

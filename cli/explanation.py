@@ -46,7 +46,8 @@ def _held_now(explanation: Explanation, read: ReadHeld) -> Iterator[str]:
 
 def _lines(of: Explanation) -> Iterator[str]:
     yield of.message
-    if of.formula:
+    # Where there is no value, the answer is the reason already.
+    if of.formula and of.value is not None:
         yield ""
         yield f"How it is worked out: {of.formula}."
         yield from _table(("units", "what"), [(term.units, term.what) for term in of.terms])
@@ -72,11 +73,11 @@ def _lines(of: Explanation) -> Iterator[str]:
     )
     yield from _section("Movements, oldest first", _movements(of))
     yield from _section("Documents", [_report(each) for each in of.reports])
-    yield from _section("What is left out, or counts otherwise", [f"- {said}" for said in of.left_out])
-    yield from _section("What DHIS2 knows it by", [f"- {said}" for said in of.mapping])
+    yield from _section("What does not count, or counts differently", [f"- {said}" for said in of.left_out])
+    yield from _section("What it is in DHIS2", [f"- {said}" for said in of.mapping])
     yield from _section("What became of it", [f"- {said}" for said in of.way])
     yield from _section(
-        "Beside mSupply's screen",
+        "Compared with mSupply's screen",
         [f"- {each.rule} Here {each.here}, on the screen {each.on_screen}." for each in of.beside_screen],
     )
 

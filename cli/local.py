@@ -159,7 +159,7 @@ def _told_as(given: str, form: str) -> Iterator[None]:
 
 
 _WORDS = (
-    (r"the secret with the address of mSupply's database; `make credentials` asks for it anew", "--source"),
+    (r"the secret with the address of mSupply's database; `make credentials` asks for it again", "--source"),
     (r"the secret with the address of mSupply's database", "--source"),
     (r"make credentials( OAUTH2=yes)?", "--credentials"),
 )

@@ -125,7 +125,7 @@ class Uploaded:
             # Whoever has mistyped a stack's name sees it nowhere else.
             yield (
                 f"This is the first version: {self.parameter} did not exist before. If you wanted to change the settings of "
-                "another stack, name it with STACK=name. They are unchanged."
+                "another stack, these are unchanged. Name that stack with STACK=name."
             )
         if self.is_advanced:
             yield (

@@ -85,7 +85,7 @@ def add_bytecode(layer: Path) -> None:
         prependdir=IN_LAMBDA,
     )
     if not compiled:
-        raise LayerError(f"A module in {layer} could not be compiled; what is wrong is told above.")
+        raise LayerError(f"A module in {layer} could not be compiled; the lines above say what is wrong.")
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ def catalogue_of(address: str, settings: Settings) -> Catalogue:
 
 
 def mapped_customers(address: str, settings: Settings) -> Sequence[Store]:
-    """Read which customers that are no stores are mapped to DHIS2; none where the settings do not send them."""
+    """Read which customers that are not stores are mapped to DHIS2; none where the settings do not send them."""
     if settings.customer_field is None:
         return ()
     with _opened(address, settings) as source:

@@ -26,7 +26,7 @@ def explain(options: RunOptions, **asked: str | None) -> int:
     --credentials only what DHIS2 holds.
     """
     if options.form is Format.CSV:
-        raise OptionError("--format csv: an explanation is no table. Take table or json.")
+        raise OptionError("--format csv: an explanation is not a table. Take table or json.")
     given = {**asked, "as_of": options.as_of}
     question = {name: said for name, said in given.items() if said is not None}
     systems = options.systems()

@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument(
         "--customers",
         type=int,
-        help="customers that are no stores and report each month (default: 2, in small samples only)",
+        help="customers that are not stores and report each month (default: 2, in small samples only)",
     )
     parser.add_argument("--seed", type=int, default=1, help="another number makes other rows (default: 1)")
     parser.add_argument(
@@ -59,7 +59,7 @@ def main() -> int:
         return 1
     sys.stdout.write(
         f"{summary.stores:,} stores, {summary.items:,} items, {summary.stock_lines:,} stock lines, "
-        f"{summary.invoices:,} invoices, {summary.customers:,} customers that are no stores with "
+        f"{summary.invoices:,} invoices, {summary.customers:,} customers that are not stores with "
         f"{summary.report_lines:,} lines of reports, {summary.movements:,} movements until {summary.as_of}\n"
     )
     return 0

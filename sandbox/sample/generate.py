@@ -61,7 +61,7 @@ class SampleSummary:
     movements
         Invoice lines that are stock in or stock out.
     report_lines
-        Lines of what customers that are no stores report.
+        Lines of what customers that are not stores report.
     inconsistent_pairs
         Ids of store and item whose stock lines are not what the movements sum up to.
     """
@@ -104,7 +104,7 @@ def generate(  # noqa: PLR0913 - every one of them is a size or a choice of the 
     movements
         About how many movements in all; 60 for each pair of store and item where it is ``None``.
     customers
-        How many customers that are no stores report each month; ``None``: two, with the edge cases on top, in samples
+        How many customers that are not stores report each month; ``None``: two, with the edge cases on top, in samples
         that have any.
     as_of
         The last day on which something happened.

@@ -71,7 +71,7 @@ def empty_database[W: Writer](
         address = sa.make_url(url)
     except sa.exc.ArgumentError as error:
         raise SampleError(
-            f"{url} is no address of a database: give sqlite:///FILE or postgresql://…."
+            f"{url} is not the address of a database: give sqlite:///FILE or postgresql://…."
         ) from error
     if address.get_backend_name() == "postgresql":
         address = address.set(drivername="postgresql+psycopg")

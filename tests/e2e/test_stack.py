@@ -352,7 +352,7 @@ def test_connection_test_closes(world: World) -> None:
         report = world.emulator.stack.invoke("TestConnectionFunction", {})
         (check,) = [check for check in report["checks"] if check["name"] == "queue"]
         assert (report["connected"], check["ok"]) == (True, True)
-        assert "It is over" in check["message"]
+        assert "Values are sent again" in check["message"]
         assert not world.is_paused
         prove(run, wait_for_all(world.emulator, run))
     finally:

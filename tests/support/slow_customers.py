@@ -1,4 +1,4 @@
-"""What customers that are no stores report, read once more: every row of every table, in the plainest way.
+"""What customers that are not stores report, read once more: every row of every table, in the plainest way.
 
 It shares nothing with the implementation but the names of the metrics. It reads whole tables into Python, and it looks
 at every report for every question.

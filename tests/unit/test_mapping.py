@@ -89,7 +89,7 @@ def test_store_without_uid() -> None:
     org_units, unmapped = group_stores([KAMO, good], of)
     assert [org_unit.code for org_unit in org_units] == ["a1234567890"]
     assert unmapped[0].subject == "Kamo"
-    assert "'OU_KAMO' in its field Dhis2Code is no DHIS2 UID" in unmapped[0].reason
+    assert "'OU_KAMO' in its field Dhis2Code is not a DHIS2 UID" in unmapped[0].reason
 
 
 def test_item_groups() -> None:
@@ -202,7 +202,7 @@ def test_field_without_uid() -> None:
         {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO, Metric.ISSUED: MICRO}},
     )
     assert [value.data_element for value in values] == ["a1234567890"]
-    assert "'AMOX' in user_field_1 is no DHIS2 UID" in unmapped[0].reason
+    assert "'AMOX' in user_field_1 is not a DHIS2 UID" in unmapped[0].reason
 
 
 def test_single_data_element() -> None:

@@ -77,7 +77,7 @@ class Dhis2Error(MsupplyDhis2Error):
 
 
 class Dhis2AuthenticationError(Dhis2Error):
-    """DHIS2 refused the credentials. Never tried again by itself: it could lock the account."""
+    """DHIS2 refused the credentials. Never tried again automatically: it could lock the account."""
 
 
 class Dhis2PermanentError(Dhis2Error):

@@ -139,7 +139,7 @@ def _items_by_themselves(
 
 def _no_uid(value: str, field: str, scheme: str) -> str:
     return (
-        f"'{value}' in {field} is no DHIS2 UID (a letter and 10 letters or digits). Correct it in mSupply, or set "
+        f"'{value}' in {field} is not a DHIS2 UID (a letter and 10 letters or digits). Correct it in mSupply, or set "
         f"{scheme} to 'code'."
     )
 

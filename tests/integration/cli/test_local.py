@@ -460,7 +460,7 @@ def test_explain(run: Run, dhis2: StandIn) -> None:
 def test_explain_is_no_csv(run: Run) -> None:
     ran = run("explain", store="KAM", item="AMX", metric="SOH", format="csv")
     assert ran.code == 1
-    assert "--format csv: an explanation is no table. Take table or json." in ran.err
+    assert "--format csv: an explanation is not a table. Take table or json." in ran.err
 
 
 def test_stdout_of_the_script(sample: str, tmp_path: Path) -> None:

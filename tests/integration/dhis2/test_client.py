@@ -709,7 +709,7 @@ def test_unusable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_not_an_address(url: str) -> None:
     error = failure(lambda: client_of(url).get("/api/me"))
     assert not isinstance(error, Dhis2TransientError)
-    assert "no address that can be called" in str(error)
+    assert "is not an address that can be called" in str(error)
 
 
 # Compression

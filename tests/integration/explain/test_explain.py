@@ -150,7 +150,7 @@ def test_unreadable_row(world: CustomerWorld, ask: Ask) -> None:
     world.database.add_stock(world.store, world.amoxicillin, 1e300, pack_size=1e300)
     explained = ask()
     assert explained.value is None
-    assert "total_number_of_packs or pack_size is no finite number" in explained.message
+    assert "total_number_of_packs or pack_size is not a finite number" in explained.message
 
 
 def test_unsent_metric(world: CustomerWorld) -> None:
@@ -180,7 +180,7 @@ def test_end_of_period_or_now(world: CustomerWorld, ask: Ask, period: str) -> No
 
 
 def test_future_period(ask: Ask) -> None:
-    with pytest.raises(EventError, match=r"is about 202603\. As of then they are about 202601 and 202602"):
+    with pytest.raises(EventError, match=r"is about 202603\. Its values are about 202601 and 202602"):
         ask(period="202603")
 
 

@@ -291,7 +291,7 @@ def test_unsent_store(
     assert answer["status"] == "failed"
     assert answer["message"] == (
         "stores: 'No such clinic' is not among the stores that are sent. Did you mean 'Old Harbour Clinic'?\n"
-        "stores: 'Qx' is not among the stores that are sent. Write code or whole name as in mSupply."
+        "stores: 'Qx' is not among the stores that are sent. Write its code, or its whole name, as mSupply has it."
     )
 
 

@@ -188,7 +188,7 @@ def test_reason_in_queue_and_table(world: World) -> None:
     assert letter["Body"] == first["Body"]
     assert said["run_id"] == answer["run_id"]
     assert said["status"] == "Dhis2SlowError"
-    assert said["reason"].endswith("It failed 12 times. It is not tried again by itself.")
+    assert said["reason"].endswith("It failed 12 times. It is not tried again automatically.")
     assert said["attempt_id"] == first["MessageAttributes"]["attempt_id"]["StringValue"]
     (row,) = (item for item in world.aws.runs.scan()["Items"] if item.get("kind") == "dead letter")
     assert (row["reason"], row["status"]) == (said["reason"], said["status"])

@@ -32,7 +32,9 @@ def test_second_run_sends_nothing(world: World) -> None:
     second = world.run()
 
     assert (second["already_stored"], second["batches"]) == (second["values"], 0)
-    assert f"{second['values']:,} are not sent: DHIS2 has them as they are" in second["message"]
+    assert (
+        f"{second['values']:,} values are not sent, because DHIS2 has the same already" in second["message"]
+    )
     assert "nothing to send to DHIS2" in second["message"]
     assert "on the way" not in second["message"]
     assert (world.values(), world.posts()) == (held, posts)
@@ -194,7 +196,7 @@ def test_unreadable_group_stays(
     assert (second["unreadable_groups"], second["incomplete"]) == (1, False)
     assert "1 group (all values of an item in an org unit) was skipped" in second["message"]
     (named,) = [each for each in second["skipped"] if broken in each]
-    assert f"stock_line {broken}: total_number_of_packs or pack_size is no finite number" in named
+    assert f"stock_line {broken}: total_number_of_packs or pack_size is not a finite number" in named
     (warning,) = [each for each in second["warnings"] if "cannot be read" in each]
     assert "What DHIS2 has of them stays" in warning
     assert (second["vanished"], second["deletions"]) == (0, 0)

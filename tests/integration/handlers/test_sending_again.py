@@ -77,9 +77,11 @@ def test_success_closes_it(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     check = check_of_queue(ask({}).answer)
     assert check is not None
     assert check["ok"] is True
-    assert "was paused since" in check["message"]
+    assert "was paused on" in check["message"]
     assert "(Pacific/Auckland)" in check["message"]
-    assert "It is over: 1 message waits, and each is sent within about 1 minute" in check["message"]
+    assert (
+        "Values are sent again: 1 message waits, and each is sent within about 1 minute" in check["message"]
+    )
     assert aws.breaker().state is State.CLOSED
     assert aws.breaker().refused == ()
 
@@ -90,10 +92,10 @@ def test_failure_tells_why(aws: Aws, refused: StandIn, ask: Invoke) -> None:
     check = check_of_queue(tested.answer)
     assert check is not None
     assert check["ok"] is False
-    assert "Sending is paused since" in check["message"]
+    assert "Sending has been paused since" in check["message"]
     (login,) = (each for each in tested.answer["checks"] if each["name"] == "login")
     assert login["message"].startswith("Authentication failed")
-    assert "because DHIS2 refuses the login. 1 message waits" in check["message"]
+    assert "because DHIS2 refused the login. 1 message waits" in check["message"]
     assert "1 message waits" in check["message"]
     assert aws.breaker().state is State.LOGIN_REFUSED
 
@@ -108,7 +110,7 @@ def test_token_that_may_not_post(aws: Aws, refused: StandIn, ask: Invoke) -> Non
     assert "Both GET and POST are needed" in trial["message"]
     check = check_of_queue(report)
     assert check is not None
-    assert "Sending is paused" in check["message"]
+    assert "Sending has been paused" in check["message"]
     assert aws.breaker().state is State.LOGIN_REFUSED
 
 
@@ -254,7 +256,7 @@ def test_probe_restored_secret(
     aws.sqs.send_message(QueueUrl=aws.queue_url, MessageBody=batch.body)
     pushed = deliver(aws, capsys)
     assert pushed.again
-    (line,) = pushed.said("Sending is paused since")
+    (line,) = pushed.said("Sending has been paused since")
     assert "DHIS2 was not asked" in line["message"]
     ask(PROBE)
     assert refused.requests == []

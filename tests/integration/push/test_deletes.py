@@ -119,8 +119,7 @@ def test_changed_by_somebody(version: str) -> None:
     (line,) = (line for line in result.lines if line.fields.get("code") == "changed_since")
     assert line.message.startswith("item SOH_item0, store OU_0, ")
     assert (
-        "not deleted, what stands in DHIS2 stays. DHIS2 has 99, not the 1 that was sent earlier"
-        in line.message
+        "not deleted, DHIS2 keeps what it has. DHIS2 has 99, not the 1 that was sent earlier" in line.message
     )
 
 

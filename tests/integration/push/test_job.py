@@ -565,7 +565,7 @@ def test_no_of_yes_only(
         stale = push(batch_of([no], settings), session, settings=settings)
         assert list(dhis2.values.values()) == ["true"]
     assert (without.counts.unchanged, without.counts.rejected) == (1, 0)
-    assert "'true' stands there" in said(stale, "true_only")
+    assert "'true' is there" in said(stale, "true_only")
 
 
 # Time, pace and failures

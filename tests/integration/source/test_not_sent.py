@@ -54,17 +54,18 @@ def test_store(database: OpenMsupplyDatabase) -> None:
     with pytest.raises(EventError) as refusal:
         plan(database, settings(), stores=["kamo-2", "Opua clinic", "GONE", "Kamo clinik"])
     assert str(refusal.value).splitlines() == [
-        "stores: KAMO-2 clinic (KAMO-2) is in mSupply and is not sent: it is disabled in mSupply.",
+        "stores: The store KAMO-2 clinic (KAMO-2) is in mSupply, but it is not sent: it is disabled in mSupply.",
         (
-            "stores: OPUA clinic (OPUA) is in mSupply and is not sent: it has no value in the custom field 'Dhis2Code' "
+            "stores: The store OPUA clinic (OPUA) is in mSupply, but it is not sent: it has no value in the custom field 'Dhis2Code' "
             "(Store field reference)."
         ),
-        "stores: GONE clinic (GONE) is in mSupply and is not sent: it is disabled in mSupply.",
+        "stores: The store GONE clinic (GONE) is in mSupply, but it is not sent: it is disabled in mSupply.",
         "stores: 'Kamo clinik' is not among the stores that are sent. Did you mean 'KAMO clinic'?",
     ]
     database.add_store("REAL", {"Dhis2Code": "a0123456789"})
     with pytest.raises(
-        EventError, match=r"^stores: TAKA clinic \(TAKA\) is in mSupply and is not sent: 'no uid' in"
+        EventError,
+        match=r"^stores: The store TAKA clinic \(TAKA\) is in mSupply, but it is not sent: 'no uid' in",
     ):
         plan(database, settings(org_unit_scheme="uid"), stores=["TAKA"])
 
@@ -82,13 +83,13 @@ def test_item(database: OpenMsupplyDatabase) -> None:
         )
     assert str(refusal.value).splitlines() == [
         (
-            "items: amoxicillin 500 tabs (amoxicillin 500) is in mSupply and is not sent: it has no value in the universal "
+            "items: The item amoxicillin 500 tabs (amoxicillin 500) is in mSupply, but it is not sent: it has no value in the universal "
             "code."
         ),
-        "items: transport tabs (transport) is in mSupply and is not sent: its type is service, not stock.",
-        "items: old tabs (old) is in mSupply and is not sent: it is inactive in mSupply.",
+        "items: The item transport tabs (transport) is in mSupply, but it is not sent: its type is service, not stock.",
+        "items: The item old tabs (old) is in mSupply, but it is not sent: it is inactive in mSupply.",
         (
-            "items: zinc tabs (zinc) is in mSupply and is not sent: it is not ticked in user_field_4 (Include in DHIS2 data "
+            "items: The item zinc tabs (zinc) is in mSupply, but it is not sent: it is not ticked in user_field_4 (Include in DHIS2 data "
             "push)."
         ),
     ]
@@ -104,8 +105,8 @@ def test_all_are_counted(database: OpenMsupplyDatabase) -> None:
     warnings = plan(database, settings()).mapped.warnings(settings())
     assert warnings == (
         (
-            "Include in DHIS2 data push (include_field) is not set: the only item with an identifier is sent. Fields that could be "
-            "the tick: user_field_4: 1 ticked."
+            "Include in DHIS2 data push (include_field) is not set: the only item with an identifier is sent. Fields that look "
+            "like its checkbox: user_field_4 (1 ticked)."
         ),
         (
             "Active stores without a value in Dhis2Code, which are not sent: 2, namely OPUA clinic (OPUA), TORN clinic (TORN). "
@@ -119,9 +120,8 @@ def test_all_are_counted(database: OpenMsupplyDatabase) -> None:
         ),
         "Stores whose custom fields cannot be read (broken JSON), so they count as empty: TORN clinic (TORN).",
         (
-            "The record as it came from mSupply (legacy_record) or the custom fields (custom_fields) cannot be read, "
-            "so these "
-            "items have no user fields or no custom data: zinc tabs (zinc)."
+            "Items whose fields cannot be read (broken JSON in item.legacy_record or item.custom_fields), so they count as "
+            "empty: zinc tabs (zinc)."
         ),
     )
 

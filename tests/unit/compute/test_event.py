@@ -96,7 +96,7 @@ def test_skipped_midnight() -> None:
         ({"manual": True, "as_of": 2026}, "as_of is 2026, but must be a text"),
         (
             {"interval": "monthly", "scheduled_time": "soon"},
-            "scheduled_time is no time. Write a date and a time",
+            "scheduled_time is not a time. Write a date and a time",
         ),
         ({"manual": True, "dryrun": True}, "dryrun: there is no such field"),
         ({"manual": True, "dryrun": True}, "Did you mean dry_run?"),
@@ -208,4 +208,4 @@ def test_bad_months_refused(event: dict[str, object], says: str) -> None:
 def test_months_of_long_ago() -> None:
     with pytest.raises(EventError) as refused:
         parse_compute_event({"manual": True, "months": "0205-01"})
-    assert str(refused.value).endswith("is the year right?")
+    assert str(refused.value).startswith("months: '0205-01' lies before the year 2000: is the year right?\n")

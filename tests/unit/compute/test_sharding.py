@@ -156,7 +156,7 @@ def test_foreign_message_refused(body: str) -> None:
         (
             ("steps", 1),
             {"as_of": "2026-02-01T00:00:00"},
-            "shard.steps.1.as_of is no time. Write a date and a time with its offset",
+            "shard.steps.1.as_of is not a time. Write a date and a time with its offset",
         ),
         (("event",), {"months": "1999-01"}, "lies before the year 2000: is the year right?"),
     ],

@@ -228,11 +228,11 @@ def test_untold_outcome_is_repeated(inner: Json) -> None:
     ],
 )
 def test_no_import_summary(body: object) -> None:
-    with pytest.raises(Dhis2Error, match="no import summary") as raised:
+    with pytest.raises(Dhis2Error, match="not an import summary") as raised:
         read_import_summary(Answer(409, body), 5)
     assert not isinstance(raised.value, Dhis2TransientError)
     # After a success the values may be stored: they are not called rejected, but sent again.
-    with pytest.raises(Dhis2TransientError, match="no import summary"):
+    with pytest.raises(Dhis2TransientError, match="not an import summary"):
         read_import_summary(Answer(200, body), 5)
     assert not isinstance(body, dict) or body["message"] in str(raised.value)
 

@@ -117,7 +117,7 @@ def test_mistyped_token(place: int, typed: str) -> None:
     for token in (TOKEN, SECOND_FORM):
         wrong = token[:place] + typed + token[place + 1 :]
         if wrong != token:
-            assert "no personal access token" in refused_credentials(json.dumps({"token": wrong}))
+            assert "not a personal access token" in refused_credentials(json.dumps({"token": wrong}))
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_unix_socket() -> None:
         (f"postgresql://reader:{SECRET}@db:0/omsupply", "port 0"),
         (f"postgresql://reader:{SECRET}@db:99999/omsupply", "cannot be read"),
         (f"postgresql://reader:{SECRET}@db/omsupply?password=x", "something other than sslmode or host"),
-        (f"postgresql://reader:{SECRET}@db/omsupply?sslmode=no", "an sslmode that is none of disable, "),
+        (f"postgresql://reader:{SECRET}@db/omsupply?sslmode=no", "an sslmode that is not one of disable, "),
         (f"postgresql://reader:{SECRET}@db/omsupply?host=other", "not the folder of a Unix socket"),
         ('{"password": "hunter2"', "is not JSON"),
         (json.dumps({"username": "reader", "password": SECRET}), "stack's parameter DatabaseHost"),
@@ -343,8 +343,8 @@ def test_unix_socket() -> None:
         (json.dumps(RDS | {"engine": "mysql"}), "another kind of database"),
         (json.dumps(RDS | {"engine": "aurora-mysql"}), "another kind of database"),
         (json.dumps(RDS | {"password": 5}), "no text in its field(s) password"),
-        (json.dumps(RDS | {"port": 0}), "port that is no number"),
-        (json.dumps(RDS | {"port": SECRET}), "port that is no number"),
+        (json.dumps(RDS | {"port": 0}), "port that is not a number"),
+        (json.dumps(RDS | {"port": SECRET}), "port that is not a number"),
     ],
 )
 def test_other_address_stays_hidden(text: str, part: str) -> None:

@@ -89,7 +89,7 @@ def test_setup_examples(setup: Setup) -> None:
 
 
 def test_faulty_example() -> None:
-    example = section("What a faulty document is told")
+    example = section("Messages about a faulty document")
     (written,) = blocks(example, "yaml")
     with pytest.raises(SettingsError) as caught:
         parse_settings(written)

@@ -383,13 +383,13 @@ def test_syntax_error_place(text: str, part: str) -> None:
         ),
         (
             {"data_set_id": "stock"},
-            "Data set ID is 'stock', which is no UID, but Data set ID scheme is 'uid'",
+            "Data set ID is 'stock', which is not a UID, but Data set ID scheme is 'uid'",
         ),
-        ({"data_set_id": "1yLU2wR22tC"}, "Data set ID is '1yLU2wR22tC', which is no UID"),
-        ({"data_set_id": "lyLU2wR22tCx"}, "Data set ID is 'lyLU2wR22tCx', which is no UID"),
+        ({"data_set_id": "1yLU2wR22tC"}, "Data set ID is '1yLU2wR22tC', which is not a UID"),
+        ({"data_set_id": "lyLU2wR22tCx"}, "Data set ID is 'lyLU2wR22tCx', which is not a UID"),
         ({"data_set_id": False}, "Data set ID is read as false, not as text"),
         ({"data_set_id": {"id": "x"}}, "Data set ID is a group of fields, but must be a text."),
-        ({"data_set_id": "\ud800"}, "Data set ID has a character that is no text."),
+        ({"data_set_id": "\ud800"}, "Data set ID has a character that is not text."),
         (
             {"period_format": "MMDD"},
             "Period format cannot be used. DHIS2 understands no period that is written as 'MMDD'.",
@@ -400,7 +400,7 @@ def test_syntax_error_place(text: str, part: str) -> None:
         ),
         (
             {"include_field": "user_field_1"},
-            "Include in DHIS2 data push is 'user_field_1', which is no checkbox.",
+            "Include in DHIS2 data push is 'user_field_1', which is not a checkbox.",
         ),
         ({"org_unit_scheme": "name"}, "Org unit scheme is 'name'."),
         (
@@ -431,7 +431,7 @@ def test_syntax_error_place(text: str, part: str) -> None:
         ),
         (
             {"data_elements": [row(category_option_id="SOH")]},
-            "Data elements to push, stock on hand: Category option ID is 'SOH', which is no UID",
+            "Data elements to push, stock on hand: Category option ID is 'SOH', which is not a UID",
         ),
         (
             {"setup": "data_element_per_item", "data_elements": [row(custom_field_name="")]},
@@ -807,7 +807,7 @@ def test_certificate_kept(certificate: str, name: str) -> None:
 @pytest.mark.parametrize("text", ["x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
 def test_not_a_certificate(text: str, name: str, title: str) -> None:
     fault = fault_of(yaml.safe_dump(COMPLETE | {name: text}))
-    assert fault.startswith(f"{title} is no certificate.")
+    assert fault.startswith(f"{title} is not a certificate.")
 
 
 def test_private_key_refused() -> None:

@@ -65,10 +65,12 @@ class Mapped:
         catalogue = self.catalogue
         items = sum(len(group.items) for group in self.item_groups)
         if settings.include_field is None:
-            ticks = listed([f"{name}: {number:,} ticked" for name, number in sorted(catalogue.ticks.items())])
+            ticks = listed(
+                [f"{name} ({number:,} ticked)" for name, number in sorted(catalogue.ticks.items())]
+            )
             yield (
                 "Include in DHIS2 data push (include_field) is not set: "
-                f"{all_of(items, 'item with an identifier is', 'items with an identifier are')} sent.{ticks and f' Fields that could be the tick: {ticks}.'}"
+                f"{all_of(items, 'item with an identifier is', 'items with an identifier are')} sent.{ticks and f' Fields that look like its checkbox: {ticks}.'}"
             )
         elif catalogue.items_not_included:
             yield f"Items that are not ticked in {settings.include_field} and not sent: {catalogue.items_not_included:,}."
@@ -270,7 +272,7 @@ def _limited[T](
 def _why_not(name: str, not_sent: Sequence[Skipped]) -> str:
     """Say why what has exactly this code or name is not sent; nothing where mSupply has no such thing."""
     return " ".join(
-        f"{each.named} is in mSupply and is not sent: {each.reason.removesuffix('.')}."
+        f"The {each.kind} {each.named} is in mSupply, but it is not sent: {each.reason.removesuffix('.')}."
         for each in not_sent
         if folded(name) in (folded(each.code), folded(each.name))
     )
@@ -282,4 +284,4 @@ def _instead(what: str, name: str, known: Mapping[str, str]) -> str:
     near = closest(folded(name), among) or next((whole for whole in among if folded(name) in whole), None)
     if near is not None:
         return f"{unknown} Did you mean '{known[near]}'?"
-    return f"{unknown} Write code or whole name as in mSupply."
+    return f"{unknown} Write its code, or its whole name, as mSupply has it."

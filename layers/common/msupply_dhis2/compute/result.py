@@ -200,11 +200,10 @@ def _summary(result: ComputeResult, steps: Sequence[MonthStep], rest: Shard | No
             f"{counts}, on the way to DHIS2." if result.batches else f"{counts}: nothing to send to DHIS2."
         ]
         if result.already_stored:
-            sentences.append(
-                f"Of the values {result.already_stored:,} are not sent: DHIS2 has them as they are."
-            )
+            unchanged = count(result.already_stored, "value is", "values are")
+            sentences.append(f"{unchanged} not sent, because DHIS2 has the same already.")
         if result.deletions:
-            sentences.append(f"{count(result.deletions, 'value')} to be deleted there.")
+            sentences.append(f"{count(result.deletions, 'value')} to be deleted in DHIS2.")
     if result.unreadable_groups:
         sentences.append(f"{groups_skipped(result.unreadable_groups)}.")
     if rest is not None:

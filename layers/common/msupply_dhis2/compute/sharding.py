@@ -127,8 +127,8 @@ def parse_shard(event: str | Mapping[object, object]) -> Shard:
             error, ShardEvent, {"shard": Shard, "event": ComputeEvent, "steps": MonthStep}
         )
     what_to_do = (
-        "This is no shard that this version of msupply-dhis2 understands. Only compute writes to the queue of "
-        "shards: invoke it with the run's event again, which plans anew."
+        "This is not a shard that this version of msupply-dhis2 understands. Only compute writes to the queue of "
+        "shards: invoke it with the run's event again, which plans again."
     )
     raise ShardError("\n".join((what_to_do, *faults)))
 

@@ -76,7 +76,7 @@ _CLEAR_THE_CACHE = (
     "data set in DHIS2's Maintenance app and save it."
 )
 _PERIOD_NOT_OPEN = _by_dhis2(
-    "The data set is not open for this period now: it has not begun, its expiry days are over, or it is none of its "
+    "The data set is not open for this period now: it has not begun, its expiry days are over, or it is not one of its "
     "data input periods.",
     "Values of the current period: push as scheduled (make push AS_SCHEDULED=yes), or raise the data set's \"open future "
     "periods\" to 1, or to 2 if the clock of DHIS2 is behind the stack's time zone, because the month begins later "
@@ -101,7 +101,7 @@ def _insists_on(kind: str, owner: str) -> Explanation:
 
 
 def _no_uid(what: str, cure: str) -> Explanation:
-    said = "are looked up by UID, and what was sent is no UID (a letter and ten letters or digits)."
+    said = "are looked up by UID, and what was sent is not a UID (a letter and ten letters or digits)."
     return _by_settings(f"{what} {said}", cure)
 
 
@@ -288,7 +288,7 @@ _BY_CODES: dict[str, Explanation] = {
     "E8030": replace(
         _PERIOD_NOT_OPEN,
         meaning=f"{_PERIOD_NOT_OPEN.meaning} DHIS2 names the period only, although expiry days count for each org unit: org "
-        "units with an exception from them are sent by themselves. DHIS2 2.43.0 and 2.43.1 refuse a data input period while "
+        "units with an exception from them are sent in calls of their own. DHIS2 2.43.0 and 2.43.1 refuse a data input period while "
         "it is open.",
         cure=f"{_PERIOD_NOT_OPEN.cure} If DHIS2 2.43.0 or 2.43.1 refuses an open data input period, upgrade to 2.43.2 "
         "or later, or remove the data input periods of the data set until then.",
@@ -465,7 +465,7 @@ class ConnectionFault(Enum):
         "HTTP (allow_plain_http) to true",
     )
     BAD_ADDRESS = _Words(
-        "{url} is no address that can be called",
+        "{url} is not an address that can be called",
         "Correct URL: it looks like https://dhis2.example.org, with port and path if there are any",
     )
     REDIRECT_TO_HTTPS = _Words("The server of {url} accepts only https", "Use https:// in URL")
@@ -481,13 +481,13 @@ class ConnectionFault(Enum):
         "Something before DHIS2 at {url} (a firewall or a proxy) refused the call: the answer is not DHIS2's",
         "Show this message to whoever runs that firewall or proxy (the hosting provider, or the IT department), and ask "
         "them to let GET and POST to all addresses below /api and /uaa pass, from the address from which the function "
-        "calls. It is tried again by itself; what fails for two hours becomes dead letters: send them again (make "
+        "calls. It is tried again automatically; what fails for two hours becomes dead letters: send them again (make "
         "redrive) when the calls pass",
         error=Dhis2BlockedError,
     )
     FAULT_PAGE = _failing(
         "DHIS2 at {url}, or a firewall or proxy before it, failed: the answer is a page that is not DHIS2's",
-        "It is tried again by itself; if it goes on, read DHIS2's server log, and show this message to whoever runs the "
+        "It is tried again automatically; if it goes on, read DHIS2's server log, and show this message to whoever runs the "
         "firewall or proxy before DHIS2",
     )
     NOT_DHIS2 = _Words(
@@ -508,7 +508,7 @@ class ConnectionFault(Enum):
     )
     AUTHENTICATION_FAILED = _refused_login(
         ". DHIS2 at {url} refused the user name or the password of {username}",
-        "Correct the DHIS2 credentials (make credentials). It is not tried again by itself, because several failures "
+        "Correct the DHIS2 credentials (make credentials). It is not tried again automatically, because several failures "
         "can lock the account",
     )
     ACCOUNT_DISABLED = _refused_login(
@@ -521,7 +521,7 @@ class ConnectionFault(Enum):
     )
     TOKEN_MISTYPED = _refused_login(
         ": the personal access token has a typing error. DHIS2 at {url} found its checksum wrong",
-        "Copy the token anew, whole, and " + _ENTER,
+        "Copy the whole token again, and " + _ENTER,
     )
     TOKEN_EXPIRED = _refused_login(
         ": the personal access token has expired. DHIS2 at {url} gives a token 30 days, if nobody chooses another date",
@@ -553,7 +553,7 @@ class ConnectionFault(Enum):
     )
     OAUTH2_USER = _refused_login(
         ". DHIS2 at {url} took the OAuth2 client, but refused the user name or the password of {username}",
-        "Correct user name and password (make credentials OAUTH2=yes). It is not tried again by itself, because "
+        "Correct user name and password (make credentials OAUTH2=yes). It is not tried again automatically, because "
         "several failures can lock the account",
     )
     OAUTH2_SECRET = _refused_login(
@@ -598,23 +598,23 @@ class ConnectionFault(Enum):
     )
     TOO_MANY_REQUESTS = _Words(
         "A proxy before DHIS2 at {url} asks for fewer requests",
-        "A push tries again by itself, after the time that the proxy asks for (Retry-After); test the connection again after "
+        "A push tries again automatically, after the time that the proxy asks for (Retry-After); test the connection again after "
         "that time. If it happens often, ask whoever runs the proxy to allow this integration more requests",
         error=Dhis2RateLimitedError,
     )
     SERVER_FAULT = _failing(
-        "DHIS2 at {url} failed", "It is tried again by itself; if it goes on, read DHIS2's server log"
+        "DHIS2 at {url} failed", "It is tried again automatically; if it goes on, read DHIS2's server log"
     )
     SERVER_NOT_AVAILABLE = _down(
         "DHIS2 at {url} is not available now, perhaps because it is starting",
-        "It is tried again by itself; if it goes on, check that DHIS2 is running, and show this message to whoever "
+        "It is tried again automatically; if it goes on, check that DHIS2 is running, and show this message to whoever "
         "runs "
         "the firewall or proxy before DHIS2",
         may_still_be_applied=True,
     )
     GATEWAY_TIMED_OUT = _slow(
         "A proxy before DHIS2 at {url} gave up waiting; the values may be stored anyway",
-        "It is tried again by itself; if it goes on, lower No. of items per payload or raise the proxy's time-out",
+        "It is tried again automatically; if it goes on, lower No. of items per payload or raise the proxy's time-out",
     )
     REFUSED_REQUEST = _Words(
         "DHIS2 at {url} did not take the request",

@@ -63,7 +63,7 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
     """Read the answer to ``POST /api/dataValueSets``.
 
     Up to 2.42 a value to delete that is not there is ignored, and listed as rejected without a conflict. Raises
-    ``Dhis2TransientError`` where the outcome is unknown (send the same again), ``Dhis2PermanentError`` where it is no import
+    ``Dhis2TransientError`` where the outcome is unknown (send the same again), ``Dhis2PermanentError`` where it is not an import
     summary.
     """
     summary = _summary(answer)
@@ -129,7 +129,7 @@ def _summary(answer: Answer) -> Mapping[str, object]:
     # After a 409 nothing was stored. After a success nobody knows; sending the values again does no harm.
     error = Dhis2TransientError if HTTPStatus(answer.status).is_success else Dhis2PermanentError
     raise error(
-        f"DHIS2 took the call (status {answer.status}) but its answer has no outcome for the values: it is no import "
+        f"DHIS2 took the call (status {answer.status}) but its answer has no outcome for the values: it is not an import "
         f"summary.{said} Check URL, and that no proxy changes what DHIS2 answers."
     )
 

@@ -31,7 +31,7 @@ class MappedItem(NamedTuple):
 
 
 class CustomerReports(BaseModel):
-    """How many customers that are no stores there are, with an org unit (``mapped``) and without (``blank``).
+    """How many customers that are not stores there are, with an org unit (``mapped``) and without (``blank``).
 
     Of the former so many report in each period that a run would send (``reporting``, by label), and none of the ``silent``
     from the day ``since`` on, which begins the third of these periods before the end. ``details`` are sentences about those
@@ -49,7 +49,7 @@ class CustomerReports(BaseModel):
 
 
 class MappedNames(BaseModel):
-    """The stores, customers that are no stores, and items that are mapped; ``more_…`` is how many there are beyond those that are listed.
+    """The stores, customers that are not stores, and items that are mapped; ``more_…`` is how many there are beyond those that are listed.
 
     ``skipped`` are sentences about stores and items that are not sent (``skipped_stores``: how many of them are
     about stores), ``notes`` about all of them.

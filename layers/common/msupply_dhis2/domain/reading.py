@@ -48,7 +48,7 @@ def read_written_text(value: object) -> str:
     if isinstance(value, str):
         # JSON can name halves of characters, which can be neither sent nor shown.
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("has a character that is no text. Type it again.")
+            raise ValueError("has a character that is not text. Type it again.")
         return value
     if isinstance(value, bool):
         raise ValueError(  # noqa: TRY004 - pydantic tells of a ValueError only
@@ -159,20 +159,20 @@ def folded(name: str) -> str:
 def require_period(label: str, name: str) -> Period:
     """Return the period that a field of an event names; an EventError shows what periods look like."""
     if (period := find_period(label)) is None:
-        raise EventError(f"{name}: '{label}' is no period of DHIS2. Write 202601, 2026W5 or 2026Q1.")
+        raise EventError(f"{name}: '{label}' is not a period of DHIS2. Write 202601, 2026W5 or 2026Q1.")
     return period
 
 
 def parse_event[Asked: BaseModel](
     model: type[Asked], event: object, example: str, groups: Mapping[str, type[BaseModel]] | None = None
 ) -> Asked:
-    """Read what a person asks of a function; an EventError shows an example, and says what is wrong with each field."""
+    """Read what a person asks of a function; an EventError says what is wrong with each field, and then shows an example."""
     try:
         return model.model_validate(event)
     except ValidationError as error:
         faults = fault_sentences(error, model, groups)
     # Outside the except clause: pydantic's error shows what the event holds.
-    raise EventError("\n".join((f"The event is not understood. Write {example}.", *faults)))
+    raise EventError("\n".join((*faults, f"Write {example}.")))
 
 
 def fault_sentences(
@@ -210,7 +210,7 @@ def _sentence(fault: ErrorDetails, model: type[BaseModel], groups: Mapping[str, 
             said = f"is longer than {fault['ctx']['max_length']:,} characters"
         # From here on what stands there is not repeated: of a message on a queue nobody knows what it holds.
         case kind if kind.startswith(("datetime", "timezone")):
-            said = "is no time. Write a date and a time with its offset, as in 2026-02-01T01:00:00Z"
+            said = "is not a time. Write a date and a time with its offset, as in 2026-02-01T01:00:00Z"
         case "model_type" | "model_attributes_type":
             said = "is a single value, but must be a group of fields"
         case _:

@@ -175,8 +175,8 @@ def _days_out(group: Group, window: Window) -> Formula:
         return Formula("no days out of stock: nothing was ever in stock before the end of the period")
     shown = tuple(_span(window, midnights, first, after) for first, after in reversed(spans))
     total = sum(span.days for span in shown)
-    listed = joined([_days_of(span, of=total) for span in shown]) if shown else "none"
-    return Formula(f"days out of stock {days} = {total}: {listed}", spans=shown)
+    listed = f": {joined(_days_of(span, of=total) for span in shown)}" if shown else ""
+    return Formula(f"days out of stock {days} = {total}{listed}", spans=shown)
 
 
 def _span(window: Window, midnights: Sequence[datetime], first: int, after: int) -> Span:

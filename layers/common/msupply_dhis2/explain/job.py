@@ -145,8 +145,8 @@ def _row_at(
                     return row, basis, as_of
                 found.append(label)
     raise EventError(
-        f"explain.period: no value of {question.metric.label} is about {question.period}. As of then they are about "
-        f"{joined(sorted(set(found)))}. Name that period, or another time (as_of)."
+        f"explain.period: no value of {question.metric.label} is about {question.period}. Its values are about "
+        f"{joined(sorted(set(found)))}. Name one of these periods, or another time (as_of)."
     )
 
 

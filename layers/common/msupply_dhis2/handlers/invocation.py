@@ -43,7 +43,7 @@ ENOUGH_FOR_A_SHARE = 100
 
 
 _WHY = {
-    State.LOGIN_REFUSED: "DHIS2 refuses the login",
+    State.LOGIN_REFUSED: "DHIS2 refused the login",
     State.DHIS2_DOWN: "DHIS2 is down",
     State.HALF_OPEN: "DHIS2 was down",
     State.BY_HAND: "it was paused by hand",
@@ -229,7 +229,7 @@ def why_paused(
     when = written_in(since, time_zone) if time_zone else f"{since:%Y-%m-%d %H:%M} UTC"
     is_short = in_short and breaker.state is State.LOGIN_REFUSED
     said = "" if is_short else f": {breaker.message.rstrip('. ')}"
-    return f"Sending {'was' if is_over else 'is'} paused since {when}, because {_WHY[breaker.state]}{said}."
+    return f"Sending {'was paused on' if is_over else 'has been paused since'} {when}, because {_WHY[breaker.state]}{said}."
 
 
 def when_sent(before: Breaker, now: datetime) -> str:

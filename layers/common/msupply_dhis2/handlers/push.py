@@ -147,7 +147,7 @@ class _Delivery:
                 failures = push.runs.note_failure(message, now)
             why = self._waited_too_long(now)
             if failures >= MOST_FAILURES:
-                why = f"It failed {failures} times. It is not tried again by itself."
+                why = f"It failed {failures} times. It is not tried again automatically."
             if batch is not None and why is not None:
                 # Of any other only the kind is told: what it is about may be a part of the login.
                 kind = type(error).__name__

@@ -163,7 +163,8 @@ def _about_queue(
     messages = f"{count(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}"
     if after.state is State.CLOSED:
         why = why_paused(before, calendar.time_zone, is_over=True, in_short=True)
-        return f"{why} It is over: {messages}, and each is sent {when_sent(before, now)}."
+        when = f", and each is sent {when_sent(before, now)}" if waiting else ""
+        return f"{why} Values are sent again: {messages}{when}."
     # Of a login that is refused just now another check says all.
     why = why_paused(after, calendar.time_zone, in_short=is_refused)
     if after.state is State.HALF_OPEN:

@@ -33,21 +33,21 @@ _OF_A_PERIOD = FLOWS | {Metric.OPENING_STOCK}
 class ReportWarning(StrEnum):
     """Why lines of reports are not sent, or are doubtful, in words that their number follows."""
 
-    UNTOUCHED = "Lines of customers that nobody has filled in, which are not sent"
-    SUPERSEDED = "Lines of customers that a later report replaces"
+    UNTOUCHED = "Report lines that nobody has filled in, not sent"
+    SUPERSEDED = "Report lines that a later report replaces, not sent"
     WITHHELD = (
-        "Lines of customers about a longer period than that of DHIS2, or one that begins before it, whose received, issued, "
-        "adjustments, opening stock and days out of stock are not sent, because they cannot be divided"
+        "Report lines about a longer period than that of DHIS2, or one that begins before it. Their stock is sent; received, "
+        "issued, adjustments, opening stock and days out of stock are not, because they cannot be divided"
     )
     TOO_MANY_DAYS = (
-        "Lines of customers with more days out of stock than their period has, whose days are not sent"
+        "Report lines with more days out of stock than their period has. Their days out of stock are not sent"
     )
     CONTRADICTION = (
-        "Lines of customers whose columns contradict each other (stock on hand, and what opening stock and movements come to; "
-        "or the two columns for days out of stock), sent as they are"
+        "Report lines whose columns contradict each other (stock on hand against opening stock and movements, or the two "
+        "columns for days out of stock), sent as they are"
     )
-    FROM_DHIS2 = "Lines of customers in documents whose reference or comment names DHIS2, which are not sent back there"
-    WITHOUT_DAY = "Lines of customers whose period or date cannot be read, which are not sent"
+    FROM_DHIS2 = "Report lines of documents whose reference or comment names DHIS2, not sent back to DHIS2"
+    WITHOUT_DAY = "Report lines whose period or date cannot be read, not sent"
 
 
 type NotSent = tuple[str, str]

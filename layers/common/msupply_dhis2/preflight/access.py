@@ -171,8 +171,8 @@ def check_reach(facts: Facts, org_units: Sequence[OrgUnit]) -> Check:
     return judged(
         _REACH,
         outside,
-        f"{len(outside):,} of {count(len(org_units), 'org unit')} are outside the part of the hierarchy in which "
-        f"{user.username} may enter data; values for them are refused. Add them, or an org unit above them, to "
+        f"{user.username} may not enter data in {len(outside):,} of {count(len(org_units), 'org unit')}: they are outside "
+        "the user's part of the hierarchy, and DHIS2 refuses values for them. Add them, or an org unit above them, to "
         'the user\'s "data capture and maintenance" org units.',
         f"{user.username} may enter data in {all_of(len(org_units), 'org unit')}.",
     )

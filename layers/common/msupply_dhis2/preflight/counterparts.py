@@ -104,12 +104,13 @@ def compare_stores(facts: Facts, mapped: MappedNames) -> None:
 def check_customers(settings: Settings, reports: CustomerReports) -> Check:
     """Tell how many customers report, and which have not for long."""
     in_periods = joined(f"{number:,} in {period}" for period, number in reports.reporting.items())
-    silent = f"{reports.silent:,} have not reported since {reports.since.isoformat()}, for three periods."
+    silent = f"{reports.silent:,} without a report for three periods, since {reports.since.isoformat()}."
     return noted(
         "customers",
-        f"{count(reports.mapped, 'customer')} of mSupply that are no stores have an org unit. Of these report: {in_periods}. "
-        f"{silent} Without a value in {settings.customer_field}, and not sent: {reports.blank:,}. See that mSupply does not "
-        "fetch what they report from DHIS2 (its DHIS2 LMIS integration): it would be sent back to where it came from.",
+        f"{count(reports.mapped, 'customer that is not a store has', 'customers that are not stores have')} an org unit. "
+        f"Reports: {in_periods}; {silent} Not sent: {count(reports.blank, 'customer')} without a value in "
+        f"{settings.customer_field}. Check that mSupply does not fetch these reports from DHIS2 (its DHIS2 LMIS "
+        "integration): DHIS2 would get its own numbers back.",
         reports.details,
         max(0, reports.silent + reports.blank - len(reports.details)),
     )
@@ -233,7 +234,7 @@ class _Comparison[Thing: Identified]:
             )
         if thing is None and is_known:
             cause = f"not among the {kind.counterpart}s of the data set"
-            return cause, f"'{identifier}' is none of the data set's {kind.counterpart}s."
+            return cause, f"'{identifier}' is not one of the data set's {kind.counterpart}s."
         if thing and identifier in self._elsewhere and is_known:
             return kind.not_in_data_set, kind.is_not_in_data_set.format(called(thing))
         if thing and (closed := closure(thing)):
@@ -283,8 +284,8 @@ class _Comparison[Thing: Identified]:
             return passed(name, f"Each {kind.counterpart} of the data set has {kind.a_subject} in mSupply.")
         return noted(
             name,
-            f"{len(details):,} of {len(self._of_data_set or ()):,} {kind.counterpart}s of the data set have no "
-            f"{kind.subject} in mSupply and get no values.",
+            f"mSupply has no {kind.subject} for {len(details):,} of {len(self._of_data_set or ()):,} {kind.counterpart}s of the "
+            "data set: they get no values.",
             details,
         )
 

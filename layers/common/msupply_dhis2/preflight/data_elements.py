@@ -63,7 +63,7 @@ def _check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
     noticed, number = _sentences(remarks), count(len(uses), "data element")
     if faulty:
         causes = (f"{cause} ({count(of_it, 'data element')})." for cause, of_it in causes_of.most_common())
-        message = f"{faulty:,} of {number} cannot hold what is sent to them; such values are refused."
+        message = f"{faulty:,} of {number} cannot hold what is sent there; such values are refused."
         return failed(_VALUE_TYPES, " ".join((message, *causes)), [*details, *noticed])
     message = f"{number} can hold what is sent to {'it' if len(uses) == 1 else 'them'}."
     return noted(_VALUE_TYPES, message, noticed) if noticed else passed(_VALUE_TYPES, message)
@@ -134,7 +134,7 @@ def _check_zeros(uses: Sequence[Use], server: Server) -> Check:
     return judged(
         _ZEROS,
         losing,
-        f"{len(losing):,} of {count(len(uses), 'data element')} lose their zeros: DHIS2 does not store a 0, such as no "
+        f"Zeros are lost in {len(losing):,} of {count(len(uses), 'data element')}: DHIS2 does not store a 0, such as no "
         "stock on hand, and deletes the value before it. Tick 'Store zero data values' in DHIS2, Maintenance, "
         "Data element.",
         f"The zeros of {count(len(uses), 'data element')} are kept.",
@@ -158,15 +158,13 @@ def _check_aggregation(uses: Sequence[Use]) -> Check:
                 f"{called(use.data_element)}: {aggregation}, but {_labels(levels)} should be {_right_type(levels)}."
             )
         elif flows and aggregation not in _SUMMED:
-            remark = (
-                f"With {aggregation}, DHIS2 shows for a quarter {_labels(flows)} of one month, not the sum"
-            )
+            remark = f"With the aggregation type {aggregation}, a quarter shows {_labels(flows)} of one month, not the sum"
             remarks.setdefault(remark, []).append(use.data_element)
     if not wrong:
         return passed(_AGGREGATION, " ".join(("No stock level is added up over time.", *_sentences(remarks))))
     return failed(
         _AGGREGATION,
-        f"{len(details):,} of {count(len(uses), 'data element')} add up stock levels over time: three months "
+        f"Stock levels are added up over time in {len(details):,} of {count(len(uses), 'data element')}: three months "
         f"with 100 in stock would be shown as 300 for the quarter ({_labels(sorted(wrong, key=list(Metric).index))}). "
         f"Set their aggregation type to {_right_type(list(wrong))} in DHIS2, Maintenance, Data element.",
         [*details, *_sentences(remarks)],

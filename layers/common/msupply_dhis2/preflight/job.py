@@ -32,7 +32,7 @@ from msupply_dhis2.preflight.offers import Offers, read_offers
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.state.connections import last_success, record_success, written_in
-from msupply_dhis2.text import count, joined
+from msupply_dhis2.text import count
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -248,9 +248,9 @@ class _Test:
             stores = mapped.skipped_stores
             items = len(mapped.skipped) + mapped.more_skipped - stores
             of_stores = (
-                ("store",) if mapped.customers is None else ("store or customer", "stores and customers")
+                ("store",) if mapped.customers is None else ("store or customer", "stores or customers")
             )
-            numbers = joined(
+            numbers = " and ".join(
                 count(number, *kind) for number, kind in ((stores, of_stores), (items, ("item",))) if number
             )
             message += f" Not sent: {numbers}."

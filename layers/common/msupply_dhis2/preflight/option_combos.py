@@ -87,7 +87,7 @@ def check_combos(facts: Facts, data_set: DataSet, uses: Sequence[Use]) -> Check:
         message = f"The option combos of {len(wrong)} of {number} do not fit; values for them are refused."
         return failed(OPTION_COMBOS, message, wrong)
     said = joined(f"{len(rows):,} as {place}" for place, rows in told.items())
-    message = f"The option combos of {number} fit. They are sent as {said}."
+    message = f"The option combos of {number} fit. Sent: {said}."
     return passed(OPTION_COMBOS, message, [row for rows in told.values() for row in rows])
 
 
@@ -134,7 +134,7 @@ def _judge(
 def _what_it_is_instead(
     facts: Facts, data_set: DataSet, row: DataElementRow, elements: Sequence[DataElement]
 ) -> str:
-    """Return what an identifier is, if it is no option combo of the data set or its data elements."""
+    """Return what an identifier is, if it is not an option combo of the data set or its data elements."""
     identifier, scheme = str(row.category_option_id), row.category_option_combo_id_scheme
     ours = {combo.id: combo for element in elements for combo in element.option_combos}
     ours |= {combo.id: combo for combo in data_set.option_combos}
@@ -151,7 +151,7 @@ def _what_it_is_instead(
         known = find(OptionCombo, facts.client, [identifier], scheme)
     except Dhis2Error as error:
         return (
-            f"'{identifier}' is no option combo of the data set or its data elements; whether it is anything else "
+            f"'{identifier}' is not an option combo of the data set or its data elements; whether it is anything else "
             f"in DHIS2 cannot be read: {error}"
         )
     lead = "; did you mean"
@@ -267,11 +267,9 @@ def _faults(
             if not _is_valid(option, period, open_after, whole=whole)
         ]
         if outside:
-            start, end = option.start_date or "ever", option.end_date or "ever"
-            yield (
-                "not valid then",
-                f"it is valid from {start} to {end}, and takes no values for {joined(outside)}",
-            )
+            start = f" from {option.start_date}" if option.start_date else ""
+            end = f" until {option.end_date}" if option.end_date else ""
+            yield "not valid then", f"it is valid only{start}{end}, and takes no values for {joined(outside)}"
         limits = set(option.org_units)
         elsewhere = [
             called(unit) for unit in facts.org_units if limits and limits.isdisjoint(unit.path.split("/"))

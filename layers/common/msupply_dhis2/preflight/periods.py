@@ -11,7 +11,6 @@ from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import Facts, title_of
-from msupply_dhis2.text import count
 
 FORMAT = "period format"
 MANUAL = "a manual push now"
@@ -79,7 +78,7 @@ def _cure(period_type: str) -> str:
         PeriodFormat.parse(period_type)
     except ValueError:
         return (
-            f"{period_type} is none of the period types that can be written here: use a data set of another one, such "
+            f"{period_type} is not one of the period types that can be written here: use a data set of another one, such "
             "as Monthly."
         )
     return f"Set period_format: {period_type}."
@@ -145,16 +144,16 @@ def _check_open(
     release = f"DHIS2 {rules.server.version_text}"
     dates = ""
     if named := rules.input_periods_of(period):
+        opening, closing = named[0].opening_date, named[0].closing_date
         dates = (
-            f"{period.label} is a data input period of the data set, but open from {named[0].opening_date or 'ever'} to "
-            f"{named[0].closing_date or 'ever'} only"
+            f"{period.label} is a data input period of the data set, but open only"
+            f"{f' from {opening}' if opening else ''}{f' until {closing}' if closing else ''}"
         )
     if rules.is_kept_out_by_input_periods(period):
-        number = count(len(data_set.input_periods), "data input period")
         closed.append(
             f"{dates}. Change its dates {where}."
             if named
-            else f"{period.label} is none of the data set's {number}. Add it {where}, or remove them all."
+            else f"{period.label} is not among the data set's data input periods. Add it {where}, or remove them all."
         )
     inverted = bool(named) and rules.server.inverts_input_periods
     if inverted and rules.is_open_by_input_period(period):

@@ -497,10 +497,10 @@ def _is_same(found: str, sent: str) -> bool:
 def _zero_not_kept(removed: str | None) -> Reason:
     text = "The 0 is not kept by DHIS2"
     if removed is not None:
-        text += f"; it was sent to remove {removed}, which stood there before"
+        text += f"; it was sent to remove {removed}, which was there before"
     return Reason(ZERO_NOT_KEPT, text)
 
 
 def _omitted_zero(found: str | None) -> Reason:
-    stands = "what stands there could not be read" if found is None else f"'{found}' stands there"
+    stands = "what is there could not be read" if found is None else f"'{found}' is there"
     return Reason(TRUE_ONLY, f"A data element that takes only 'yes' cannot hold a 'no', and {stands}")

@@ -13,7 +13,7 @@ from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.domain.outcome import Counts, Extent, OutcomeKind, Reason, RejectedRow, ValueOutcome, Why
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
-from msupply_dhis2.text import listed
+from msupply_dhis2.text import count, listed
 
 _UNCLEAR = Why(
     code="unaccounted",
@@ -112,22 +112,22 @@ class BatchResult:
 def not_deleted(values: int) -> LogRecord:
     """Return the line of a delete that was not done, because "Delete vanished values" was switched off meanwhile."""
     text = (
-        "that are no longer computed were not deleted in DHIS2: Delete vanished values is off in the settings now. They stay "
-        'in DHIS2; to delete them, switch it on again and invoke compute with {"manual": true}.'
+        "no longer computed and not deleted in DHIS2, because Delete vanished values is off in the settings now. To delete "
+        'them, switch it on again and invoke compute with {"manual": true}.'
     )
     return _not_sent(values, text, operation="delete")
 
 
 def stopped(values: int) -> LogRecord:
     """Return the line of a batch whose run somebody stopped."""
-    text = "were not sent: their run was stopped. The last line of the run says how to send them."
+    text = "not sent, because their run was stopped. The last line of the run says how to send them."
     return _not_sent(values, text, stopped=True)
 
 
 def not_sent(values: int) -> LogRecord:
     """Return the line of a batch that waited while "Use DHIS2" was switched off."""
     text = (
-        "were not sent: Use DHIS2 is off in the settings. To send them, switch it on and invoke compute with "
+        "not sent, because Use DHIS2 is off in the settings. To send them, switch it on and invoke compute with "
         '{"manual": true}.'
     )
     return _not_sent(values, text)
@@ -135,7 +135,7 @@ def not_sent(values: int) -> LogRecord:
 
 def _not_sent(values: int, text: str, **fields: object) -> LogRecord:
     fields = {"not_sent": values, **fields}
-    return LogRecord(LogEvent.VALUES_NOT_SENT, logging.WARNING, f"{values:,} values {text}", fields)
+    return LogRecord(LogEvent.VALUES_NOT_SENT, logging.WARNING, f"{count(values, 'value')} {text}", fields)
 
 
 def unclear_lines(
@@ -154,16 +154,16 @@ def unclear_lines(
     if deletes:
         fields["operation"] = "delete"
         message = (
-            f"{unaccounted:,} values were neither deleted nor rejected by DHIS2, and it could not be read back whether "
+            f"DHIS2 neither deleted nor rejected {count(unaccounted, 'value')}, and it could not be read back whether "
             "they were gone before. Let the user view the data of the data set."
         )
     else:
         fields["deleted"] = removed
         zeros = [value.names for value in values if value.value == "0"]
         suspects = f" The zeros in this call are: {listed(zeros, by='; ')}." if zeros else ""
-        because = f" DHIS2 removed {removed:,} older values because of that." if removed else ""
+        because = f" DHIS2 removed {count(removed, 'older value')} because of that." if removed else ""
         message = (
-            f"{unaccounted:,} values were neither stored nor rejected by DHIS2, and it could not be read back which "
+            f"DHIS2 neither stored nor rejected {count(unaccounted, 'value')}, and it could not be read back which "
             "ones. Up to 2.42 it drops a 0 if the data element does not have 'Store zero data values' ticked: tick it "
             "in DHIS2, Maintenance, Data element; and let the user view the data of the data set."
             f"{because}{suspects}"
@@ -185,7 +185,7 @@ def _batch_line(result: BatchResult) -> LogRecord:
     sentences = [f"Batch: {counts.sentence_of_a_delete() if is_delete else counts.sentence()}."]
     if result.waiting:
         fields["waiting"] = result.waiting
-        sentences.append(f"{result.waiting:,} wait: {result.failure}")
+        sentences.append(f"{count(result.waiting, 'value waits', 'values wait')}: {result.failure}")
     if result.refused_all is not None:
         sentences.append(str(result.refused_all))
     level = logging.INFO
@@ -202,7 +202,7 @@ def _value_line(value: DataValue, outcome: ValueOutcome, *, deletes: bool) -> Lo
         event, became = LogEvent.VALUE_UNACCOUNTED, f"{name} for"
     else:
         event = LogEvent.VALUE_REJECTED
-        became = f"{name}, what stands in DHIS2 stays" if deletes else name
+        became = f"{name}, DHIS2 keeps what it has" if deletes else name
         fields |= {"sent_to_dhis2": outcome.was_sent, "may_pass": explanation.may_pass}
     said = " ".join(map(_explained, outcome.reasons))
     return LogRecord(event, logging.WARNING, f"{value.names}: {became}. {said}", fields)

@@ -171,7 +171,7 @@ def _token_of(given: Mapping[str, Any]) -> str:
     token = str(given["token"]).strip()
     if fault := _token_fault(token):
         raise _no_login(
-            f"has a field token that is no personal access token: it {fault}. Copy the whole token again. DHIS2 shows "
+            f"has a field token that is not a personal access token: it {fault}. Copy the whole token again. DHIS2 shows "
             "it only once: if nobody kept it, make another one"
         )
     return token
@@ -279,7 +279,7 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
     if query.keys() - {"sslmode", "host"}:
         raise _no_address(f"has something other than sslmode or host after the '?'{_ENCODE}")
     if query.get("sslmode", "require") not in _SSL_MODES:
-        raise _no_address(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
+        raise _no_address(f"has an sslmode that is not one of {', '.join(_SSL_MODES)}")
     if not query.get("host", "/").startswith("/"):
         raise _no_address("has a host after the '?' that is not the folder of a Unix socket")
     host = query.pop("host", None) or host
@@ -320,7 +320,7 @@ def _from_rds(text: str, server: Mapping[str, str]) -> DatabaseAddress:
     port = given.get("port")
     port = str(server.get("port") or _POSTGRESQL_PORT if port in (None, "") else port)
     if not re.fullmatch(r"[1-9]\d{0,4}", port, re.ASCII) or int(port) > _HIGHEST_PORT:
-        raise _no_address("has a port that is no number from 1 to 65535")
+        raise _no_address("has a port that is not a number from 1 to 65535")
     return DatabaseAddress(
         drivername="postgresql+psycopg",
         database=str(database),

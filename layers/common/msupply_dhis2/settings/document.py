@@ -154,7 +154,7 @@ def _read_yaml(text: str) -> object:
         plain = "a space" if character.isspace() else 'a straight quote (")'
         raise _unreadable(
             f"Line {text.count('\n', 0, found.start(1)) + 1} has a {unicodedata.name(character)} (U+{ord(character):04X}) "
-            f"where YAML needs {plain}. Type it anew in a plain text editor, not in a word processor."
+            f"where YAML needs {plain}. Type it again in a plain text editor, not in a word processor."
         )
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -175,9 +175,7 @@ def _read_yaml(text: str) -> object:
         fault = f"The settings document holds an unprintable character on line {line}. Type that line again."
     # A number that is no character, as in "\UFFFFFFFF".
     except (ValueError, OverflowError):
-        fault = (
-            "The settings document has an escape (\\x, \\u or \\U) that is no character. Type the character."
-        )
+        fault = "The settings document has an escape (\\x, \\u or \\U) that is not a character. Type the character."
     else:
         return None if node is None else _from_node(node)
     # Outside the except clauses, so that the error has no context: YAML's quotes the document, and a password may

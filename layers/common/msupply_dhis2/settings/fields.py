@@ -81,7 +81,7 @@ def _split_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"is no web address: its host or port cannot be read. {example}") from error
+        raise ValueError(f"is not a web address: its host or port cannot be read. {example}") from error
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"does not begin with http:// or https://. {example}")
     if not host or port == 0:
@@ -134,7 +134,7 @@ def read_checkbox(text: str) -> str | None:
         return None
     if _USER_FIELD.fullmatch(text) and text not in _CHECKBOXES:
         raise ValueError(
-            f"is {shown(text)}, which is no checkbox. It takes {' or '.join(_CHECKBOXES)}, a key of the items' "
+            f"is {shown(text)}, which is not a checkbox. It takes {' or '.join(_CHECKBOXES)}, a key of the items' "
             "custom data, or nothing."
         )
     return text
@@ -154,7 +154,7 @@ def read_certificate(text: str) -> str:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError, TypeError) as error:
         raise ValueError(
-            "is no certificate. Paste the whole PEM text, from '-----BEGIN CERTIFICATE-----' to "
+            "is not a certificate. Paste the whole PEM text, from '-----BEGIN CERTIFICATE-----' to "
             "'-----END CERTIFICATE-----', a line each."
         ) from error
     return text

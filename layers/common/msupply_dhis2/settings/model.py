@@ -281,7 +281,7 @@ class Settings(Tab):
 
 def _no_uid(value: str, form: type[Form], scheme: str) -> str:
     return (
-        f"is {shown(value)}, which is no UID, but {_title(form, scheme)} is 'uid': a UID has 11 letters and digits, the "
+        f"is {shown(value)}, which is not a UID, but {_title(form, scheme)} is 'uid': a UID has 11 letters and digits, the "
         f"first of them a letter. Copy the UID from DHIS2, or set {scheme}: code if it is a code."
     )
 

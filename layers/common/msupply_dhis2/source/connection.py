@@ -277,7 +277,7 @@ _SQLITE_FAULTS = {
 }
 
 _LOGIN_REFUSED = _Fault(
-    f"refused the login. Check the user name and password in {_SECRET}; `make credentials` asks for it anew."
+    f"refused the login. Check the user name and password in {_SECRET}; `make credentials` asks for it again."
 )
 _UNTRUSTED = _Fault(
     "has a TLS certificate that the CA certificate did not sign. Check the host's name and that "

@@ -97,7 +97,7 @@ class DataWarnings:
         """Yield a sentence for each kind that there is."""
         if self.stock_lines_without_pack_size:
             with_packs = self.of_these_with_packs
-            packs = f"{with_packs:,} of them hold packs" if with_packs else "all are empty"
+            packs = f"with packs: {with_packs:,}" if with_packs else "without packs"
             yield (
                 f"Stock lines without a pack size count as 0 units: {self.stock_lines_without_pack_size:,} ({packs})."
             )
@@ -124,8 +124,8 @@ class DataWarnings:
             )
         if count := len(self.moved_without_instant):
             yield (
-                "Invoices whose status says that their stock has moved, but that have no time for it (neither "
-                f"mSupply's own ledger nor the metrics count them): {count:,}, namely "
+                "Invoices whose status says that their stock has moved, but that have no date for it (mSupply's ledger "
+                f"and the metrics do not count them): {count:,}, namely "
                 f"{listed(self.moved_without_instant)}."
             )
         if self.receipts_without_date:
@@ -385,7 +385,7 @@ class HistoryReader:
                 (each.instant for each in pair.movements if each.stock_line_id == line.id), None
             )
             if line.units or last_moved is not None:
-                fault = f"expiry_date is no date ({undated[line.id]!r})"
+                fault = f"expiry_date is not a date ({undated[line.id]!r})"
                 until = None if line.units else last_moved
                 table = self.queries.stock_line.table.name
                 yield UnreadableRow(pair.store, pair.item, table, line.id, fault, until)
@@ -400,14 +400,14 @@ def unreadable_instants(
         return rows
     query, table = queries.unreadable_instants(), queries.invoice.table
     for pair, invoice_id, kind, number, column, instant in connection.execute(query):
-        fault = f"{column} is no {queries.instant_is} ({instant!r}; {queries.names[kind]} {number})"
+        fault = f"{column} is not a {queries.instant_is} ({instant!r}; {queries.names[kind]} {number})"
         rows[pair].append((table.description, invoice_id, fault))
     return rows
 
 
 def without_quantity(of: Quantities) -> str:
     """Return what is wrong with a row whose quantity cannot be read."""
-    return f"{of.quantity} is no finite number, or together they make more than {MOST_UNITS:,} units"
+    return f"{of.quantity} is not a finite number, or together they make more than {MOST_UNITS:,} units"
 
 
 def _without_quantity(pair: PairHistory, of: Quantities, row_id: str) -> UnreadableRow:

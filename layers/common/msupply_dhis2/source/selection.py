@@ -116,9 +116,9 @@ class StoreSelection(_Selection[Store]):
         if self.skipped:
             reasons = " or ".join(dict.fromkeys(each.reason for each in self.skipped))
             raise SourceError(
-                f"None of the {len(self.skipped):,} stores with a value in the custom field '{self.store_field}' "
-                f"(Store field reference) can be sent: {reasons}. In mSupply, enable the stores that are to be sent, "
-                "and fill the field in there."
+                f"No store with a value in the custom field '{self.store_field}' (Store field reference) can be sent. "
+                f"Of {len(self.skipped):,}: {reasons}. In mSupply, enable the stores that are to be sent, and fill the "
+                "field in there."
             )
         raise SourceError(
             f"No store in mSupply has a value in the custom field '{self.store_field}' (Store field reference)."
@@ -138,7 +138,7 @@ class StoreSelection(_Selection[Store]):
             )
         if self.unreadable_look_backs:
             yield (
-                "Stores whose look-back for average monthly consumption cannot be read, so it counts as absent: "
+                "Stores whose look-back for average monthly consumption cannot be read, so the default is used: "
                 f"{listed(self.unreadable_look_backs)}. Enter a number of months in mSupply."
             )
 
@@ -150,7 +150,7 @@ class ItemSelection(_Selection[Item]):
     fields: tuple[str, ...]
     include_field: str | None
     broken_place: str
-    """Where items keep what may be broken, in mSupply's words."""
+    """The columns in which items keep what may be broken."""
     not_included: int = field(default=0, init=False)
     ticks: Counter[str] = field(default_factory=Counter, init=False)
 
@@ -199,9 +199,9 @@ class ItemSelection(_Selection[Item]):
         fields = " or ".join(described(each) for each in self.fields)
         if self.skipped or self.not_included:
             ticked = (
-                f"; {self.not_included:,} lack the tick of {self.include_field}" if self.not_included else ""
+                f"; not ticked in {self.include_field}: {self.not_included:,}" if self.not_included else ""
             )
-            inactive = f"; {len(self.skipped):,} are inactive or not of type stock" if self.skipped else ""
+            inactive = f"; inactive or not of type stock: {len(self.skipped):,}" if self.skipped else ""
             raise SourceError(
                 f"No item in mSupply with a value in {fields} can be sent{ticked}{inactive}. In mSupply, correct "
                 "the items that are to be sent."
@@ -216,7 +216,7 @@ class ItemSelection(_Selection[Item]):
         """Yield what could not be read."""
         if self.broken:
             yield (
-                f"{self.broken_place} cannot be read, so these items have no user fields or no custom data: "
+                f"Items whose fields cannot be read (broken JSON in {self.broken_place}), so they count as empty: "
                 f"{listed([*self.broken])}."
             )
 

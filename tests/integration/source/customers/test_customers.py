@@ -187,7 +187,7 @@ def test_documents_that_count(world: CustomerWorld) -> None:
     computed = world.compute()
     assert {value.org_unit for value in computed.values} == {f"OU_{code}" for code in counts}
     named = "2 in 2 documents, namely requisition 15 of EVENT post: 1; requisition 14 of FETCHED post: 1."
-    assert f"names DHIS2, which are not sent back there: {named}" in computed.warnings
+    assert f"names DHIS2, not sent back to DHIS2: {named}" in computed.warnings
     # They tell the stock only.
     for org_unit in ("OU_IMPREST", "OU_HISTORY"):
         assert computed.of(org_unit) == {"stock_on_hand": "40", "stocked_out": "0"}
@@ -211,7 +211,7 @@ def test_untouched_line(world: CustomerWorld) -> None:
     for org_unit in ("OU_B", "OU_C", "OU_D"):
         assert computed.of(org_unit)["stocked_out"] == "1"
     assert {value.org_unit for value in computed.values} == {"OU_B", "OU_C", "OU_D"}
-    said = "nobody has filled in, which are not sent: 2 in 1 document, namely requisition 14 of A post: 2."
+    said = "nobody has filled in, not sent: 2 in 1 document, namely requisition 14 of A post: 2."
     assert said in computed.warnings
 
 
@@ -297,7 +297,7 @@ def test_last_finalised_counts(world: CustomerWorld) -> None:
     assert computed.of("OU_B")["stock_on_hand"] == "5"
     replaced = "requisition 1 of A post: 1; requisition 2 of A post: 1; requisition 2 of B post: 1"
     assert (
-        f"Lines of customers that a later report replaces: 3 in 3 documents, namely {replaced}."
+        f"Report lines that a later report replaces, not sent: 3 in 3 documents, namely {replaced}."
         in computed.warnings
     )
 
@@ -364,7 +364,10 @@ def test_levels_of_latest_day(world: CustomerWorld) -> None:
     world.report(a, {"stock": 2}, period=None, number=1, finalised=None, **{day: "2026-01-13"})
     computed = world.compute()
     assert computed.of("OU_A")["stock_on_hand"] == "2"
-    assert "a later report replaces: 1 in 1 document, namely requisition 9 of A post: 1." in computed.warnings
+    assert (
+        "a later report replaces, not sent: 1 in 1 document, namely requisition 9 of A post: 1."
+        in computed.warnings
+    )
 
 
 def test_unfinished_period(world: CustomerWorld) -> None:
@@ -425,7 +428,10 @@ def test_too_many_days_out(world: CustomerWorld) -> None:
     computed = world.compute()
     assert computed.of("OU_A")["days_out_of_stock"] == "31"
     assert computed.of("OU_B").keys() == (LEVELS | FLOWS) - {"days_out_of_stock"}
-    assert "days are not sent: 1 in 1 document, namely requisition 14 of B post: 1." in computed.warnings
+    assert (
+        "days out of stock are not sent: 1 in 1 document, namely requisition 14 of B post: 1."
+        in computed.warnings
+    )
 
 
 def test_mirror_columns(world: CustomerWorld) -> None:
@@ -616,8 +622,8 @@ def test_connection_test_counts(world: CustomerWorld) -> None:
     check = check_customers(settings_of(), reports)
     assert check.ok
     assert check.message.startswith(
-        "5 customers of mSupply that are no stores have an org unit. Of these report: 1 in 202601. 2 have not reported since "
-        "2025-11-01, for three periods. Without a value in Dhis2Code, and not sent: 1. See that mSupply does not fetch"
+        "5 customers that are not stores have an org unit. Reports: 1 in 202601; 2 without a report for three periods, since "
+        "2025-11-01. Not sent: 1 customer without a value in Dhis2Code. Check that mSupply does not fetch"
     )
     # Through JSON, as from one function to the other.
     assert MappedNames.model_validate_json(answer.mapped.model_dump_json()) == answer.mapped

@@ -206,7 +206,7 @@ def test_stock_lines(either: MirrorDatabase) -> None:
         StockLine("b", 0, None),
         StockLine("c", 0, None),
     ]
-    assert warnings == ("Stock lines without a pack size count as 0 units: 2 (1 of them hold packs).",)
+    assert warnings == ("Stock lines without a pack size count as 0 units: 2 (with packs: 1).",)
 
 
 def test_empty_dates(database: MirrorDatabase) -> None:
@@ -306,7 +306,7 @@ def test_moved_without_date(
     with database.open() as source:
         assert history(source).movements == []
         (warning,) = data_warnings(source)
-    assert "that have no time for it" in warning
+    assert "that have no date for it" in warning
     assert warning.endswith(": 1, namely KAMO supplier invoice 17.")
 
 
@@ -609,7 +609,7 @@ def test_uuid_ids(database: MirrorDatabase) -> None:
 
 
 NO_NUMBER = (
-    "quantity or pack_size is no finite number, or together they make more than 1,000,000,000,000 units"
+    "quantity or pack_size is not a finite number, or together they make more than 1,000,000,000,000 units"
 )
 
 
@@ -643,13 +643,13 @@ def test_unreadable_row(database: MirrorDatabase, kamo: str) -> None:
                 )
                 expected[code] = [("trans_line", row, NO_NUMBER)]
     row = database.add_stock(kamo, item("soon"), 1, expiry_date="soon")
-    expected["soon"] = [("item_line", row, "expiry_date is no date ('soon')")]
+    expected["soon"] = [("item_line", row, "expiry_date is not a date ('soon')")]
     for text in ("2022-02-30", "15/07/2022", "2022-13-01", "yesterday", "2022-7-5"):
         transaction = database.add_transaction(kamo, "ci", text, invoice_num=23)
         for moved_item in (item(text), item(f"{text} too")):
             database.add_line(transaction, moved_item, 1)
             database.add_line(transaction, moved_item, 2)
-        fault = f"confirm_date is no date ('{text}'; customer invoice 23)"
+        fault = f"confirm_date is not a date ('{text}'; customer invoice 23)"
         expected[text] = expected[f"{text} too"] = [("transact", transaction, fault)]
     healthy = item("healthy")
     database.add_stock(kamo, healthy, "1e12")  # type: ignore[arg-type]
@@ -669,7 +669,9 @@ def test_infinite_values(database: MirrorDatabase, kamo: str) -> None:
     for day in ("infinity", "-infinity", "20220-01-01"):
         transaction = database.add_transaction(kamo, "ci", day, invoice_num=23)
         database.add_line(transaction, database.add_item(day), 1)
-        expected[day] = [("transact", transaction, f"confirm_date is no date ('{day}'; customer invoice 23)")]
+        expected[day] = [
+            ("transact", transaction, f"confirm_date is not a date ('{day}'; customer invoice 23)")
+        ]
     database.move(kamo, database.add_item("healthy"), 1, "si", EARLY)
     expected["healthy"] = []
     with database.open() as source:

@@ -280,7 +280,7 @@ class Customers(ABC):
             try:
                 reported = Reported(*map(self._to_units, quantities, range(_QUANTITIES)))
             except (TypeError, ValueError):
-                fault = f"a quantity is no finite number, or more than {MOST_UNITS:,} units"
+                fault = f"a quantity is not a finite number, or more than {MOST_UNITS:,} units"
                 yield self.line.table.name, line_id, fault
                 continue
             document = _document(document_id, self.kinds[kind], *about)

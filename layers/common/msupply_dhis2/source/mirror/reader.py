@@ -78,7 +78,7 @@ class Mirror(Source):
     ) -> Catalogue:
         """Read which stores and items are sent, and what the mirror lacks."""
         stores = StoreSelection(store_field)
-        items = ItemSelection(tuple(item_fields), include_field, "The custom data (item.custom_data)")
+        items = ItemSelection(tuple(item_fields), include_field, "item.custom_data")
         missing = self._check_fields(item_fields, include_field)
         _check_contents(self._database, self.address)
         _read_stores(self._database, stores)

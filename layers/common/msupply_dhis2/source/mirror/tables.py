@@ -206,7 +206,7 @@ class Database:
         return sa.func.coalesce(text.in_(["true", "t", "1"]), sa.false(), type_=sa.Boolean)
 
     def day(self, column: Column) -> Expression:
-        """Read a date: NULL where it is blank, 0000-00-00 or not there, infinite where it is text that is no date."""
+        """Read a date: NULL where it is blank, 0000-00-00 or not there, infinite where it is text that is not a date."""
         kind = self._type(column)
         if kind is None:
             return sa.cast(sa.null(), sa.Date)

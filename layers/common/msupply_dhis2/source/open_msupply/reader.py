@@ -72,7 +72,7 @@ class OpenMsupply(Source):
     ) -> Catalogue:
         """Read which stores and items are sent, and mSupply's preferences."""
         stores = StoreSelection(store_field)
-        where = "The record as it came from mSupply (legacy_record) or the custom fields (custom_fields)"
+        where = "item.legacy_record or item.custom_fields"
         items = ItemSelection(tuple(item_fields), include_field, where)
         _read_stores(self._database, stores)
         _read_items(self._database, items)

@@ -23,7 +23,7 @@ from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Scheme
-from msupply_dhis2.text import listed
+from msupply_dhis2.text import count, listed
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -311,7 +311,7 @@ def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogRecord:
     return LogRecord(
         LogEvent.VALUES_SUPERSEDED,
         logging.INFO,
-        f"{len(older):,} values were skipped, because a later run has sent newer ones, or will send them: "
+        f"{count(len(older), 'value was', 'values were')} skipped, because a later run has sent newer ones, or will send them: "
         f"{listed(named, NAMED, of=len(older), by='; ')}. "
         "You need not do anything. If that run fails, the last line of this one says so.",
         {"superseded": len(older)},
@@ -324,7 +324,7 @@ def too_old(batch: Batch) -> LogRecord:
     return LogRecord(
         LogEvent.VALUES_NOT_SENT,
         logging.WARNING,
-        f"{len(batch.values):,} values were not sent: they were read from mSupply so long ago that it is not known "
+        f"{count(len(batch.values), 'value was', 'values were')} not sent: they were read from mSupply so long ago that it is not known "
         f"whether DHIS2 has newer ones. To send them, compute their periods again ({periods}), with the months in the "
         'event: {"manual": true, "months": "2026-01..2026-02"}.',
         {"not_sent": len(batch.values)},
