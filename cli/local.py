@@ -279,6 +279,7 @@ class Pushed:
             "run_id": result.run_id,
             "as_of": result.as_of.isoformat() if result.as_of else None,
             "stores": result.stores,
+            **({"customers": result.customers} if result.customers else {}),
             "items": result.items,
             "values": result.values,
             "batches": result.batches,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--period", metavar="PERIOD", help="The period in DHIS2, such as 202601. Default: that of now.")
 @for_a_value
 def explain(options: RunOptions, **asked: str | None) -> int:
-    """Explain a value: how it is worked out, from which stock lines and movements, and what DHIS2 knows it by.
+    """Explain a value: how it is worked out, from which stock lines and movements, and what it is in DHIS2.
 
     Where there is no value, it says why. With --stack it says also what became of the value, and what DHIS2 holds; with
     --credentials only what DHIS2 holds.

@@ -45,7 +45,8 @@ LIMITS = {"as_of", "basis", "months", "metrics", "stores", "items"}
 def preview(options: RunOptions) -> int:
     """Compute all values that a push would send, and print them. Nothing is sent.
 
-    With --stack the stack computes, and writes the values into a file of its bucket. It only counts what a schedule sends.
+    With --stack the stack computes, and writes the values into a file of its bucket. For what a schedule
+    sends it prints only the counts.
     """
     systems = options.systems()
     if systems is None:

@@ -10,6 +10,7 @@ import click
 
 from cli.options import STACK, Format, in_form, of_stack
 from msupply_dhis2.errors import MsupplyDhis2Error
+from msupply_dhis2.text import count
 
 if TYPE_CHECKING:
     from cli.stack import Stack
@@ -166,7 +167,7 @@ def _show_logs(deployed: "Stack", back: timedelta, *, follow: bool) -> int:
     follower = LogFollower(deployed, since=datetime.now(UTC) - back)
     lines = follower.new_lines()
     if not lines and not follow:
-        tell(f"Nothing was logged in the last {back.total_seconds() / 60:.0f} minutes.")
+        tell(f"Nothing was logged in the last {count(round(back.total_seconds() / 60), 'minute')}.")
     while True:
         for line, function in lines:
             say_log_line(line, function.removesuffix("Function"))

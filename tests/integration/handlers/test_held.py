@@ -137,7 +137,7 @@ def test_only_asked_values(ask: Ask, what: dict[str, object], values: str) -> No
         ({"Org units": "OU_NO", "PERIODS": "202601"}, "held.org_units: DHIS2 has no org unit OU_NO"),
         ({"periods": "202601"}, "held: name org_units or stores, one of the two"),
         ({"org_units": "A", "stores": "B", "periods": "202601"}, "held: name org_units or stores"),
-        ({"org_units": "OU_KAMO", "periods": "January"}, "held.periods: 'January' is no period of DHIS2."),
+        ({"org_units": "OU_KAMO", "periods": "January"}, "held.periods: 'January' is not a period of DHIS2."),
         ({"org_units": "OU_KAMO", "periods": "202601", "item": "x"}, "held.item: there is no such field."),
         ({"org_units": "OU_KAMO", "periods": "202601", "metrics": "stock"}, "held.metrics is 'stock'. Did you mean"),
         ({"org_units": "OU_KAMO", "periods": "202601", "metrics": "received"}, "held.metrics: no active row"),

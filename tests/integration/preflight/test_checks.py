@@ -96,7 +96,7 @@ def test_metric_by_metric(version: str) -> None:
     without = check_of(report, "data elements without an item")
     assert without.note
     assert without.message.startswith("mSupply has no item for 2 of 6 data elements")
-    assert "Issued, Amoxicillin 250mg tabs (ISS_368c74bf)" in without.details[0]
+    assert "Issued, Amoxicillin 250mg tabs (ISSUED_368c74bf)" in without.details[0]
 
 
 # Who and where

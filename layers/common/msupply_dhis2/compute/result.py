@@ -186,8 +186,9 @@ def _about_unreadable(groups: int, rows: int, *, incomplete: bool) -> Iterator[s
 
 
 def _summary(result: ComputeResult, steps: Sequence[MonthStep], rest: Shard | None) -> str:
-    customers = f", {count(result.customers, 'customer')}" if result.customers else ""
-    counts = f"{count(result.values, 'value')} of {count(result.stores, 'store')}{customers} and {count(result.items, 'item')}"
+    places = {"store": result.stores, "customer": result.customers}
+    named_places = [count(number, kind) for kind, number in places.items() if number] or ["0 stores"]
+    counts = f"{count(result.values, 'value')} of {', '.join(named_places)} and {count(result.items, 'item')}"
     if result.status is not Status.EXPORTED:
         counts += f" in {count(result.batches, 'batch', 'batches')}"
     if any(step.month for step in steps):
