@@ -65,7 +65,8 @@ def sample_database(*, stores: int = 4, items: int = 15) -> Iterator[SampleDatab
 def settings_for(dhis2_url: str, ca_certificate: str, **changes: str) -> str:
     """Return the project's sample settings with this DHIS2's address and the database's certificate authority."""
     document = json.loads(parse_settings((PROJECT / "settings.yaml").read_text(encoding="utf-8")).compact())
-    changed = {"use_dhis2": True, "url": dhis2_url, "database_ca_certificate": ca_certificate}
+    on = {"use_dhis2": True, "test_server": True}
+    changed = {**on, "url": dhis2_url, "database_ca_certificate": ca_certificate}
     return json.dumps({**document, **changed, **changes}, indent=2)
 
 

@@ -153,7 +153,9 @@ class StackState(State):
         """Upload a draft as ``settings upload`` does."""
         with self._saving:
             if self.version() != version:
-                raise SavedSinceError(say("settings.saved_since"))
+                who = next((each.who for each in self.versions() if each.who), "")
+                by = say("settings.saved_by", who=who) if who else ""
+                raise SavedSinceError(f"{say('settings.saved_since')} {by}".strip())
             checked = Checked(self.settings_name, parse_settings(draft.document))
             with self._stack() as stack:
                 upload(checked, self._parameter, stack.client("ssm"))
@@ -217,6 +219,11 @@ class StackState(State):
         parse_database_address(address)
         with self._stack() as stack:
             write(stack.resource("DatabaseSecret"), address, stack.client("secretsmanager"))
+
+    @property
+    def saved_as(self) -> str:
+        """The version of the parameter that is in force."""
+        return say("stack.version", version=self._settings()[1], name=self._parameter)
 
     @property
     def kept_as(self) -> str:

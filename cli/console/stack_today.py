@@ -7,12 +7,10 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from cli.console.today import Known, run_of_stack
 from cli.console.words import say
 from cli.credentials import BLANK
-from cli.stack import Stack
+from cli.stack import LoginError, Stack, in_words
 from msupply_dhis2.aws.dynamodb import read_items
 from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
 from msupply_dhis2.periods import Interval
@@ -28,7 +26,13 @@ MOST_RUNS = 100
 
 
 def read_known(stack: Stack, url: str | None, settings_saved: datetime | None, zone: ZoneInfo) -> Known:
-    """Ask a stack for all that it knows; what it may not be asked is told among the faults."""
+    """Ask a stack for all that it knows; what it may not be asked is told among the faults.
+
+    Raises
+    ------
+    LoginError
+        AWS does not know who asks, or no longer.
+    """
     now = datetime.now(UTC)
     questions: dict[str, Callable[[], Any]] = {
         "runs": lambda: recent_runs(stack, now - LOOKED_BACK),
@@ -65,14 +69,21 @@ def read_known(stack: Stack, url: str | None, settings_saved: datetime | None, z
 
 def side_by_side(questions: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], list[str]]:
     """Ask all questions at the same time; return the answers by name, and why there is none of the others."""
+
+    def ask(question: Callable[[], Any]) -> Any:  # noqa: ANN401 - of each question another
+        with in_words():
+            return question()
+
     answers: dict[str, Any] = {}
     faults: dict[str, None] = {}
     with ThreadPoolExecutor(len(questions)) as threads:
-        asked = {name: threads.submit(question) for name, question in questions.items()}
+        asked = {name: threads.submit(ask, question) for name, question in questions.items()}
     for name, answer in asked.items():
         try:
             answers[name] = answer.result()
-        except (BotoCoreError, ClientError, MsupplyDhis2Error) as error:
+        except LoginError:
+            raise
+        except MsupplyDhis2Error as error:
             faults[str(error)] = None
     return answers, list(faults)
 

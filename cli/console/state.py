@@ -160,6 +160,11 @@ class State(ABC):
         """Save a draft, or raise a ``SavedSinceError`` where it is another version than the page began with."""
 
     @property
+    def saved_as(self) -> str:
+        """What the settings are kept in, as they are now."""
+        return self.settings_name
+
+    @property
     @abstractmethod
     def kept_as(self) -> str:
         """Where the settings are kept as they stood before they were saved last."""

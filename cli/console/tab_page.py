@@ -125,6 +125,7 @@ def _form(
         logins=logins,
         login_fields=",".join(f"login.{name}" for name, _ in logins),
         last=_last_test(state),
+        last_success=_last_success(state, draft),
     )
 
 
@@ -135,6 +136,15 @@ def _last_test(state: State) -> str:
         return say("tab.not_tested")
     when = written_in(state.connection.ended, ZoneInfo(state.time_zone))
     return say("tab.tested", message=tested.report.message, time=when)
+
+
+def _last_success(state: State, draft: Draft) -> str:
+    """Return when DHIS2 last let somebody in, and whom; empty where that is not known."""
+    url = state.dhis2_url or draft.settings.url
+    found = state.titles(url) if url else None
+    if found is None:
+        return ""
+    return say("today.last", time=written_in(found.instant, ZoneInfo(state.time_zone)), user=found.user)
 
 
 def _offers(state: State, draft: Draft) -> Mapping[str, Sequence[tuple[str, str]]]:

@@ -200,6 +200,7 @@ WORDS: Mapping[str, str] = {
     "settings.unwritable": "{file} cannot be written: {why}. Look at the rights of its folder. Nothing was changed.",
     "settings.saved_since": "Somebody saved the settings after you opened this page. Nothing of yours was saved. Open the DHIS2 "
     "tab anew, look at what changed, and make your change again.",
+    "settings.saved_by": "It was {who}.",
     "tab.title": "DHIS2 tab",
     "tab.saved": "The settings are saved in {file}. The former ones are in {before}.",
     "tab.saved_first": "The settings are saved in {file}.",

@@ -216,8 +216,8 @@ def test_saving_uploads(officer: Stacked, aws: Aws) -> None:
     page = officer.submit(officer.open("/tab"), "/tab", action="review", items_per_payload="321")
     assert "No. of items per payload (empty) 321" in page.text
     page = officer.submit(page, "/tab/save")
-    assert f"saved in the parameter {PARAMETER}" in page.text
     found = aws.ssm.get_parameter(Name=PARAMETER)["Parameter"]
+    assert f"saved in version {found['Version']} of {PARAMETER}" in page.text
     assert parse_settings(found["Value"]).items_per_payload == 321
     assert f"The former ones are in version {found['Version'] - 1} of {PARAMETER}." in page.text
 
@@ -228,6 +228,7 @@ def test_concurrent_upload_is_kept(officer: Stacked, aws: Aws) -> None:
     aws.ssm.put_parameter(Name=PARAMETER, Type="String", Value=theirs, Overwrite=True)
     refused = officer.submit(page, "/tab/save")
     assert "Somebody saved the settings after you opened this page." in refused.text
+    assert re.search(r"It was \S+\.", refused.text)
     assert aws.ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"] == theirs
 
 
@@ -608,3 +609,22 @@ def test_address_for_a_firewall(officer: Stacked, monkeypatch: pytest.MonkeyPatc
         Stack, "client", lambda stack, name: client if name == "lambda" else make(stack, name)
     )
     assert "the stack's subnets subnet-0a and subnet-0b (network vpc-0c)" in officer.open("/connection").text
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("ExpiredTokenException", 400, "AWS does not accept your login; it may have expired."),
+        ("AccessDeniedException", 200, "Your login at AWS may not do this: no right."),
+    ],
+)
+def test_today_refused(
+    officer: Stacked, monkeypatch: pytest.MonkeyPatch, code: str, status: int, said: str
+) -> None:
+    def depth(*_: object) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "no right"}}, "GetQueueAttributes")
+
+    monkeypatch.setattr(Stack, "depth", depth)
+    page = officer.open("/")
+    assert page.status == status
+    assert said in page.text
