@@ -107,10 +107,13 @@ def _tell_plan(made: "Plan") -> None:
     import logging
 
     from cli.output import say, tell
+    from msupply_dhis2.text import MOST_NAMED
 
     say(made.total())
-    for problem in made.problems:
+    for problem in made.problems[:MOST_NAMED]:
         tell(problem, logging.WARNING)
+    if (more := len(made.problems) - MOST_NAMED) > 0:
+        tell(f"And {more:,} more of what does not fit. plan.html names all.", logging.WARNING)
     if made.facts is None:
         tell(made.said, logging.WARNING)
     else:

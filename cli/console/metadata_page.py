@@ -15,6 +15,7 @@ from cli.console.local_state import TypedSystems, typed_login
 from cli.console.pages import Fields, render, told
 from cli.console.state import Login, State
 from cli.console.words import say
+from cli.local import told_by_options
 from cli.metadata import applying, files, make
 from cli.metadata.comparing import State as Stand
 from cli.metadata.plan import Plan
@@ -96,11 +97,12 @@ def apply(state: State, _: Request, form: Fields) -> Response:
     applying.insist_on_name(applying.name_of(brief.settings), form.get("name", ""))
     chosen = frozenset(each for each in applying.ServerSetting if each.value in form)
     asked = applying.Asked(planned.asked.access, planned.asked.update, chosen)
-    work.job = begin(
-        say("metadata.title"),
-        lambda job: applying.set_up(brief, _administrator(state, login), asked, lambda _: None, job.tell),
-        say("error.unexpected"),
-    )
+
+    def work_on(job: Job[applying.Done]) -> applying.Done:
+        with told_by_options():
+            return applying.set_up(brief, _administrator(state, login), asked, lambda _: None, job.tell)
+
+    work.job = begin(say("metadata.title"), work_on, say("error.unexpected"))
     return RedirectResponse("/metadata", 303)
 
 
@@ -109,7 +111,8 @@ def _planned(state: State, shape: Shape, asked: applying.Asked, login: Login | N
     brief = make.brief_of_lines(
         state.mapping(), given, shape, access=asked.access, thresholds=state.thresholds()
     )
-    return make.compared(brief, _administrator(state, login) if login else None, update=asked.update)
+    with told_by_options():
+        return make.compared(brief, _administrator(state, login) if login else None, update=asked.update)
 
 
 def _administrator(state: State, login: Login) -> TypedSystems:

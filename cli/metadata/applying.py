@@ -17,7 +17,12 @@ from cli.metadata.comparing import State
 from cli.metadata.existing import OUTPUT_PERIOD_TYPES, ZEROS_IN_ANALYTICS, AsksDhis2
 from cli.metadata.objects import Brief
 from cli.metadata.plan import Plan, make_plan
-from cli.metadata.refusals import Imported, read_object_report, read_report
+from cli.metadata.refusals import (
+    Imported,
+    read_object_report,
+    read_report,
+    told_as_import,
+)
 from cli.metadata.wanted import ACCESS, CHARTS, MAPS, METADATA, Body
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
@@ -82,7 +87,7 @@ def set_up(brief: Brief, login: Systems, asked: Asked, confirm: Callable[[Plan],
     after that look, and raises where nothing is to be changed.
     """
     credentials = login.credentials(brief.settings)
-    with Dhis2Client.of(brief.settings, credentials) as client:
+    with told_as_import(), Dhis2Client.of(brief.settings, credentials) as client:
         plan = plan_again(brief, client, access=asked.access, update=asked.update)
         validate(plan, client, tell)
         confirm(plan)

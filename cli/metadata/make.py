@@ -1,7 +1,6 @@
 """What is to be made, from the systems that are named: mSupply's database or a deployed stack, and DHIS2."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 from cli.local import Systems
 from cli.metadata.objects import PREFIX, Brief
 from cli.metadata.plan import Plan, make_plan
+from cli.metadata.refusals import told_as_import
 from cli.metadata.shape import Shape, settings_for
 from cli.metadata.subjects import Thresholds, commonest_thresholds, read_lines
 from msupply_dhis2.compute.mapped import export_mapping
@@ -56,7 +56,9 @@ def brief_of_lines(
 
 def compared(brief: Brief, login: Systems | None, *, update: bool) -> Plan:
     """Compare with what DHIS2 has, where a login is given."""
-    with nullcontext() if login is None else client_of(brief.settings, login) as client:
+    if login is None:
+        return make_plan(brief, update=update)
+    with told_as_import(), client_of(brief.settings, login) as client:
         return make_plan(brief, client, update=update)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import requests
 
 from cli.metadata.existing import AsksDhis2
 from cli.metadata.wanted import TITLES
-from msupply_dhis2.errors import Dhis2PermanentError
+from msupply_dhis2.errors import Dhis2Error, Dhis2PermanentError, MsupplyDhis2Error
 from msupply_dhis2.text import count, listed
 
 _CURES = {
@@ -81,6 +82,51 @@ class RefusedImportError(Dhis2PermanentError):
         super().__init__(
             f"DHIS2 refuses {what}: {count(len(refusals), 'fault')}. It has taken nothing of it.{sentences}"
         )
+
+
+class ImportBrokeOffError(MsupplyDhis2Error):
+    """DHIS2 could not be asked, or gave no answer. What it has taken by then stays."""
+
+    def __init__(self, error: Dhis2Error) -> None:
+        super().__init__(in_words_of_import(str(error)))
+
+
+_WORDS = (
+    (r"It is tried again by itself; what fails .* when the calls pass", "Then run the same command again"),
+    (r"It is tried again by itself; if it goes on", "Run the same command again; if it goes on"),
+    (
+        r"A push tries again by itself, after the time that the proxy asks for",
+        "Run the same command again later",
+    ),
+    (
+        r"the values may be stored anyway",
+        "the objects may be imported anyway. The same command goes on where this one broke off",
+    ),
+    (
+        r"lower No\. of items per payload or raise the proxy's time-out",
+        "ask whoever runs the proxy for a longer time-out",
+    ),
+    (r"(lower|Halve) No\. of items per payload, or (?P<what>ask|find)", r"\g<what>"),
+)
+"""What the catalogue's sentences say of a push, and what is true of an import."""
+
+
+def in_words_of_import(sentence: str) -> str:
+    """Return a sentence about a call as it is true of an import: nothing tries it again by itself."""
+    for words, instead in _WORDS:
+        sentence = re.sub(words, instead, sentence)
+    return sentence
+
+
+@contextmanager
+def told_as_import() -> Iterator[None]:
+    """Tell what fails in the words of an import; what DHIS2 refuses has its own."""
+    try:
+        yield
+    except RefusedImportError:
+        raise
+    except Dhis2Error as error:
+        raise ImportBrokeOffError(error) from error
 
 
 def read_report(client: AsksDhis2, response: requests.Response, what: str) -> Imported:

@@ -162,6 +162,38 @@ def test_who_may_not_make_objects_is_told_what_to_do(run: Run, capsys: pytest.Ca
     assert said.count("  - Data element Stock") == 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(kind=FaultKind.STATUS, status=500, path="/api/metadata"), "status 500"),
+        (
+            Fault(kind=FaultKind.LOGIN_PAGE, path="/api/metadata", times=None),
+            "Then run the same command again",
+        ),
+        (Fault(kind=FaultKind.STATUS, status=504, path="/api/metadata"), "Run the same command again"),
+        (Fault(kind=FaultKind.CUT, path="/api/metadata"), "goes on where this one broke off"),
+        (Fault(kind=FaultKind.STATUS, status=502, path="/api/dataSets"), "status 502"),
+    ],
+)
+def test_an_answer_that_is_none(
+    run: Run, dhis2: StandIn, fault: Fault, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.plan(*run.login())
+    dhis2.faults.plan(fault)
+    assert run.apply(*run.login(), "--yes") == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert "by itself" not in told
+    assert not dhis2.metadata.data_sets
+
+
+def test_customers_are_among_the_org_units() -> None:
+    line = {"kind": "customer", "name": "Health post", "code": "HP", "org_unit": "OU_HP"}
+    found = read_lines([line, {"kind": "store", "name": "Kamo", "code": "K", "org_unit": "OU_K"}], settings())
+    assert found.org_units == ("OU_HP", "OU_K")
+    assert found.stores[0].kind == "customer"
+
+
 def test_a_server_that_fails_in_the_middle(
     run: Run, dhis2: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
