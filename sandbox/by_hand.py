@@ -35,7 +35,7 @@ def main() -> int:
             there = ["--dhis2-url", dhis2.url, "--credentials", str(credentials)]
             for arguments in (
                 ["metadata", "plan", *systems, *there, "--out", plan],
-                ["metadata", "apply", plan, *there, "--yes"],
+                ["metadata", "apply", plan, *there, "--as-of", AS_OF.isoformat(), "--yes"],
                 ["preview", *here, "--as-scheduled"],
                 ["test-connection", *here, *there],
                 ["push", *here, *there, "--as-scheduled"],

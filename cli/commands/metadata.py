@@ -140,7 +140,10 @@ def _tell_plan(made: "Plan") -> None:
     type=click.Choice(["zeros", "periods"]),
     help="Also change a setting of the whole server: zeros in analytics, or the output period types (2.43). Once for each.",
 )
-def apply(
+@click.option(
+    "--as-of", metavar="TIME", help="Test the connection as of this date, or date and time, instead of now."
+)
+def apply(  # noqa: PLR0913 - what is asked for
     *,
     folder: Path,
     dhis2_url: str | None,
@@ -149,6 +152,7 @@ def apply(
     access: bool,
     update: bool,
     server_settings: tuple[str, ...],
+    as_of: str | None,
 ) -> int:
     """Import the plan in FOLDER into DHIS2, read it back, and test the connection. Nothing is deleted.
 
@@ -168,9 +172,12 @@ def apply(
             typed = click.prompt(f"This changes {name}. Type that name to go on", err=True)
             applying.insist_on_name(name, typed)
 
-    asked = applying.Asked(access, update, frozenset(map(applying.ServerSetting, server_settings)))
+    login = local.Systems(Path(), "", dhis2_url, credentials)
+    chosen = frozenset(map(applying.ServerSetting, server_settings))
     with local.told_by_options():
-        done = applying.set_up(brief, local.Systems(Path(), "", dhis2_url, credentials), asked, confirm, tell)
+        event = login.event({"manual": True, **({} if as_of is None else {"as_of": as_of})})
+        asked = applying.Asked(access, update, chosen, login.as_of(event))
+        done = applying.set_up(brief, login, asked, confirm, tell)
     files.write_undo(done.plan, folder)
     say(done.said, as_text(done.report, colour=False))
     return 0 if done.report.all_well else 1

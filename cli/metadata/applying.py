@@ -49,11 +49,15 @@ class ServerSetting(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What somebody asks for beyond a plan's objects: that the access file is applied, that what is otherwise is changed."""
+    """What somebody asks for beyond a plan's objects: that the access file is applied, that what is otherwise is changed.
+
+    ``as_of`` is the instant for which the connection is tested: now unless given.
+    """
 
     access: bool = False
     update: bool = False
     server_settings: frozenset[ServerSetting] = frozenset()
+    as_of: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def set_up(brief: Brief, login: Systems, asked: Asked, confirm: Callable[[Plan],
         validate(plan, client, tell)
         confirm(plan)
         applied = apply(plan, client, tell, asked.server_settings)
-    report = test_connection(brief, credentials)
+    report = test_connection(brief, credentials, asked.as_of)
     return Done(applied.created, applied.changed, applied.plan, report)
 
 
@@ -268,7 +272,9 @@ def _change_server(setting: ServerSetting, plan: Plan, client: AsksDhis2, tell: 
     tell(said, INFO)
 
 
-def test_connection(brief: Brief, credentials: Dhis2Credentials) -> preflight.ConnectionReport:
+def test_connection(
+    brief: Brief, credentials: Dhis2Credentials, as_of: datetime | None
+) -> preflight.ConnectionReport:
     """Look, as the connection test does, whether DHIS2 takes what a push would send now."""
     rows = brief.settings.active_rows
     mapped = MappedNames(
@@ -296,6 +302,6 @@ def test_connection(brief: Brief, credentials: Dhis2Credentials) -> preflight.Co
         table=None,
         calendar=Calendar(ZoneInfo("UTC")),
         clock=lambda: datetime.now(UTC),
-        as_of=None,
+        as_of=as_of,
         time_limit=None,
     )

@@ -150,7 +150,9 @@ def _formulas_of_item(brief: Brief, of: Mapping[Metric, str]) -> Iterator[_Formu
         )  # fmt: skip
     closing, adjusted = of.get(Metric.CLOSING_STOCK), of.get(Metric.ADJUSTMENTS)
     received, issued = of.get(Metric.RECEIVED), of.get(Metric.ISSUED)
-    if closing and adjusted and received and issued and brief.shape is Shape.ITEMS:
+    # Without the returns a period's numbers do not add up to what it began with.
+    adds_up = brief.settings.include_returns and brief.shape is Shape.ITEMS
+    if closing and adjusted and received and issued and adds_up:
         yield _Formula(
             "OPENING", "Opening stock of any period", f"{closing}-{received}+{issued}-{adjusted}",
             "Closing stock - received + issued - adjustments", "1", "1", _NUMBER,

@@ -136,8 +136,11 @@ class TestWhatIsWanted:
 
 
 class TestIndicators:
-    def formula(self, code: str, shape: Shape = Shape.ITEMS) -> tuple[str, str]:
-        plan = make_plan(brief([ITEMS[0], ITEMS[1]], shape=shape))
+    def formula(
+        self, code: str, shape: Shape = Shape.ITEMS, *, include_returns: bool = False
+    ) -> tuple[str, str]:
+        given = settings(include_returns=include_returns)
+        plan = make_plan(brief([ITEMS[0], ITEMS[1]], shape=shape, given=given))
         body = bodies(plan, "indicators")[code]
         names = {each.wanted.id: each.wanted.key for each in plan.objects}
         texts = [body["numerator"], body["denominator"]]
@@ -159,10 +162,13 @@ class TestIndicators:
         assert below == "+".join(f"{part},1,0)" for part in parts)
 
     def test_opening_stock_of_a_quarter(self) -> None:
-        assert self.formula("MSUPPLY_OPENING_368c74bf") == (
+        assert self.formula("MSUPPLY_OPENING_368c74bf", include_returns=True) == (
             "#{CLOSING_368c74bf}-#{RECEIVED_368c74bf}+#{ISSUED_368c74bf}-#{ADJ_368c74bf}",
             "1",
         )
+        # Without the returns it would be another number.
+        with pytest.raises(KeyError):
+            self.formula("MSUPPLY_OPENING_368c74bf")
 
     def test_stocked_according_to_plan(self) -> None:
         above, _ = self.formula("MSUPPLY_PLAN_368c74bf")

@@ -129,7 +129,7 @@ def test_a_plan_from_elsewhere_finds_what_is_there(run: Run, capsys: pytest.Capt
     run.plan()
     assert run.apply(*run.login(), "--yes") == 0
     run.plan(*run.login())
-    assert "65 same." in capsys.readouterr().out
+    assert "63 same." in capsys.readouterr().out
 
 
 def test_the_name_of_the_server_is_asked_for(
@@ -225,7 +225,7 @@ def test_undo_deletes_what_was_made(run: Run, dhis2: StandIn) -> None:
         auth=(ADMINISTRATOR.username, PASSWORD),
         timeout=30,
     )
-    assert undone.json()["response"]["stats"]["deleted"] == 65
+    assert undone.json()["response"]["stats"]["deleted"] == 63
     assert not dhis2.metadata.data_elements
     assert not dhis2.metadata.data_sets
 

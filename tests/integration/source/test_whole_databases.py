@@ -5,13 +5,8 @@ SQL and in full, and the metrics are those of the slow reference.
 """
 
 import csv
-import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -23,7 +18,7 @@ from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.domain.data_value import DataValue
-from msupply_dhis2.domain.stock import Item, MovementKind, Store
+from msupply_dhis2.domain.stock import MovementKind
 from msupply_dhis2.metrics import Metric, format_value
 from msupply_dhis2.periods import Basis, Calendar
 from msupply_dhis2.settings import Settings, parse_settings
@@ -33,23 +28,13 @@ from sandbox.postgres import TemporaryPostgres
 from sandbox.sample import SampleKind, generate
 from tests.support.mirror_database import REAL_MIRROR, load_files
 from tests.support.paths import SHARED
-from tests.support.slow_reference import Entry, Invoice, Line, Question, counts_at, reference_values
+from tests.support.plain_reading import Plain, micro, read_plainly
+from tests.support.slow_reference import Entry, Line, Question, reference_values
 
 REAL = SHARED / "real" / "open_msupply.sqlite"
 AUCKLAND = ZoneInfo("Pacific/Auckland")
 METRICS_OF_ANY_DAY = set(Metric) - {Metric.DAYS_OUT_OF_STOCK}
 """On the first of a month no day of it is over."""
-
-MOVED_AT = {
-    "OUTBOUND_SHIPMENT": "picked_datetime",
-    "PRESCRIPTION": "picked_datetime",
-    "SUPPLIER_RETURN": "picked_datetime",
-    "INBOUND_SHIPMENT": "received_datetime",
-    "CUSTOMER_RETURN": "received_datetime",
-    "INVENTORY_ADDITION": "verified_datetime",
-    "INVENTORY_REDUCTION": "verified_datetime",
-    "REPACK": "verified_datetime",
-}
 
 
 def settings() -> Settings:
@@ -72,60 +57,6 @@ period_format: YYYYMM
 data_elements:
 {rows}
 """)
-
-
-@dataclass
-class Plain:
-    """A database read in the plainest way: every line and the whole ledger, by store and item."""
-
-    lines: dict[tuple[str, str], list[tuple[str, int, date | None]]]
-    ledger: dict[tuple[str, str], list[tuple[datetime, MovementKind, int, str | None]]]
-
-
-def micro(packs: float, pack_size: float | None) -> int:
-    units = Decimal(str(packs)) * Decimal(str(pack_size or 0)) * 1_000_000
-    return int(units.quantize(Decimal(1), ROUND_HALF_UP))
-
-
-def plain_invoice(row: sqlite3.Row, others: Mapping[str, sqlite3.Row]) -> Invoice:
-    moved = row[MOVED_AT[row["type"]]] if row["type"] in MOVED_AT else None
-    cancelled = others.get(row["linked_invoice_id"]) if row["is_cancellation"] else None
-    return Invoice(
-        moved and datetime.fromisoformat(moved),
-        datetime.fromisoformat(row["created_datetime"]),
-        None if cancelled is None else plain_invoice(cancelled, {}),
-    )
-
-
-def read_plainly(file: Path) -> Plain:
-    plain = Plain(defaultdict(list), defaultdict(list))
-    read_at = datetime.now(UTC).replace(tzinfo=None)
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-        item_of = dict(database.execute("SELECT id, item_id FROM item_link"))
-        for identifier, store, link, packs, size, expiry in database.execute(
-            "SELECT id, store_id, item_link_id, total_number_of_packs, pack_size, expiry_date FROM stock_line"
-        ):
-            expires = date.fromisoformat(expiry[:10]) if expiry else None
-            plain.lines[store, item_of[link]].append((identifier, micro(packs, size), expires))
-        database.row_factory = sqlite3.Row
-        invoices = {row["id"]: row for row in database.execute("SELECT * FROM invoice")}
-        database.row_factory = None
-        for invoice, link, line, kind, packs, size in database.execute(
-            "SELECT invoice_id, item_link_id, stock_line_id, type, number_of_packs, pack_size FROM invoice_line"
-        ):
-            row = invoices[invoice]
-            instant = counts_at(plain_invoice(row, invoices), read_at, AUCKLAND)
-            sign = {"STOCK_IN": 1, "STOCK_OUT": -1}.get(kind)
-            if instant and sign and packs > 0:
-                plain.ledger[row["store_id"], item_of[link]].append(
-                    (
-                        instant,
-                        MovementKind(row["type"].lower()),
-                        sign * micro(packs, size),
-                        line,
-                    )
-                )
-    return plain
 
 
 def read_mirror_plainly(folder: Path, zone: ZoneInfo) -> Plain:
@@ -197,8 +128,8 @@ def computed(url: str, basis: Basis, as_of: str, zone: ZoneInfo) -> tuple[list[D
 def expected(
     plain: Plain, catalogue: Catalogue, question: Question, org_unit: str, reference: str
 ) -> dict[Metric, str]:
-    stores: Sequence[Store] = [store for store in catalogue.stores if store.org_unit == org_unit]
-    items: Sequence[Item] = [item for item in catalogue.items if item.fields["universal_code"] == reference]
+    stores = [store for store in catalogue.stores if store.org_unit == org_unit]
+    items = [item for item in catalogue.items if item.fields["universal_code"] == reference]
     pairs = [(store, item) for store in stores for item in items]
     lines = [Line(store, item, *line) for store, item in pairs for line in plain.lines[store.id, item.id]]
     entries = [
@@ -241,7 +172,7 @@ def differences(
     "as_of", ["2022-05-01T00:30", "2022-06-15T12:00", "2021-10-05T04:30", "2020-08-01", "2020-07-20T23:59"]
 )
 def test_real_database(basis: Basis, as_of: str) -> None:
-    values, wrong = differences(f"sqlite:///{REAL}", read_plainly(REAL), basis, as_of, AUCKLAND)
+    values, wrong = differences(f"sqlite:///{REAL}", read_plainly(REAL, AUCKLAND), basis, as_of, AUCKLAND)
     assert len(values) > 150
     assert wrong == []
 
@@ -256,7 +187,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("basis", list(Basis))
 @pytest.mark.parametrize("as_of", ["2026-10-05T04:30", "2026-10-31T22:30", "2026-04-06"])
 def test_sample(sample: Path, basis: Basis, as_of: str) -> None:
-    values, wrong = differences(f"sqlite:///{sample}", read_plainly(sample), basis, as_of, AUCKLAND)
+    values, wrong = differences(f"sqlite:///{sample}", read_plainly(sample, AUCKLAND), basis, as_of, AUCKLAND)
     assert len(values) > 200
     assert wrong == []
 
