@@ -92,14 +92,14 @@ def pending(aws: Aws, password: str) -> str:
     return put(SecretId="stack/dhis2", SecretString=content, VersionStages=["AWSPENDING"])["VersionId"]
 
 
-def test_refused_typed_login_touches_nothing(aws: Aws, run: Callable[..., Invocation]) -> None:
+def test_refused_typed_login(aws: Aws, run: Callable[..., Invocation]) -> None:
     tested = run(event={"typed": {"secret_version": pending(aws, "wrong")}})
     assert tested.answer["message"] == "Authentication failed"
     assert aws.breaker() == Breaker()
     assert run().answer["connected"] is True
 
 
-def test_typed_login_is_tried_beside_a_refused_one(aws: Aws, run: Callable[..., Invocation]) -> None:
+def test_typed_login_beside_refused(aws: Aws, run: Callable[..., Invocation]) -> None:
     aws.put_dhis2_credentials("pusher", "wrong")
     assert run().answer["connected"] is False
     before = aws.breaker()

@@ -44,7 +44,7 @@ def states(plan: Plan) -> dict[State, int]:
 
 
 class TestWhatIsWanted:
-    def test_an_element_for_each_item_and_metric(self) -> None:
+    def test_element_per_item_and_metric(self) -> None:
         elements = bodies(make_plan(brief()), "dataElements")
         assert len(elements) == 36
         assert elements["SOH_368c74bf"]["name"] == "Stock on hand - Acetylsalicylic Acid 100mg tabs"
@@ -52,7 +52,7 @@ class TestWhatIsWanted:
             body["zeroIsSignificant"] and body["domainType"] == "AGGREGATE" for body in elements.values()
         )
 
-    def test_how_each_metric_adds_up(self) -> None:
+    def test_aggregation_types(self) -> None:
         elements = bodies(make_plan(brief()), "dataElements")
         added_up = {code.partition("_")[0]: body["aggregationType"] for code, body in elements.items()}
         assert {word for word, how in added_up.items() if how == "LAST_IN_PERIOD"} == LEVELS
@@ -77,14 +77,14 @@ class TestWhatIsWanted:
             ("FinancialJuly", "current_day", "FinancialJuly", 1),
         ],
     )
-    def test_the_data_set(self, period_format: str, basis: str, kind: str, open_periods: int) -> None:
+    def test_data_set(self, period_format: str, basis: str, kind: str, open_periods: int) -> None:
         rows = [{"metric": "stock_on_hand", "active": True, "interval": "monthly", "basis": basis,
                  "category_option_id": "SOH", "category_option_combo_id_scheme": "code"}]  # fmt: skip
         given = settings(period_format=period_format, data_elements=rows)
         (data_set,) = bodies(make_plan(brief(given=given)), "dataSets").values()
         assert (data_set["periodType"], data_set["openFuturePeriods"]) == (kind, open_periods)
 
-    def test_the_settings_that_fit(self) -> None:
+    def test_fitting_settings(self) -> None:
         planned = brief().settings
         (first, *_), named = planned.active_rows, {row.prefix for row in planned.active_rows}
         assert (planned.setup.value, first.custom_field_name, first.prefix) == (
@@ -93,7 +93,7 @@ class TestWhatIsWanted:
         assert len(named) == 12
         assert not planned.complete_faults()
 
-    def test_two_rows_of_a_metric_differ(self) -> None:
+    def test_two_rows_of_a_metric(self) -> None:
         row = {"metric": "stock_on_hand", "active": True, "category_option_combo_id_scheme": "code"}
         rows = [
             {**row, "interval": "monthly", "basis": "previous_month", "category_option_id": "A"},
@@ -123,12 +123,12 @@ class TestWhatIsWanted:
         assert len(bodies(plan, "dataElements")) == 6
         assert {code.split("_")[1] for code in bodies(plan, "indicators")} == {"AVAIL", "RATE"}
 
-    def test_a_code_of_51_letters_is_named(self) -> None:
+    def test_code_of_51_letters(self) -> None:
         plan = make_plan(brief([("Long", "x" * 47)], given=settings(["stock_on_hand"])))
         assert not bodies(plan, "dataElements")
         assert "has 51 characters, and DHIS2 takes 50" in plan.problems[0]
 
-    def test_items_that_share_an_identifier_are_named(self) -> None:
+    def test_shared_identifier(self) -> None:
         twice = [*ITEMS, ("Aspirin", "368c74bf")]
         (problem,) = make_plan(brief(twice)).problems
         assert "neither" in problem
@@ -155,7 +155,7 @@ class TestIndicators:
             "#{368c74bf.AVERAGE_MONTHLY_CONSUMPTION}",
         )
 
-    def test_availability_of_all_leaves_out_what_is_not_reported(self) -> None:
+    def test_availability_of_all_items(self) -> None:
         above, below = self.formula("MSUPPLY_AVAIL_ALL")
         parts = [f"if(isNotNull(#{{OUT_{code}}})" for code in ("368c74bf", "14ef8a9c")]
         assert above == "+".join(f"{part},1-#{{OUT_{part[-10:-2]}}},0)" for part in parts)
@@ -185,7 +185,7 @@ class TestNames:
         assert max(length(body["name"]) for body in made) <= 230
         assert max(length(body["shortName"]) for body in made) <= 50
 
-    def test_a_name_that_something_else_has(self) -> None:
+    def test_taken_name(self) -> None:
         there = server()
         name = "Stock on hand - Amoxicillin 250mg tabs"
         there.put("dataElements", {"id": "Theirs00001", "code": "HMIS1", "name": name, "shortName": "x"})
@@ -203,7 +203,7 @@ def element(code: str, **more: object) -> Body:
 
 
 class TestWhatIsThere:
-    def test_an_object_with_the_code_keeps_identifier_and_properties(self) -> None:
+    def test_existing_object_is_kept(self) -> None:
         there = server()
         before = there.put("dataElements", element("SOH_368c74bf"))
         applied = apply(brief(), there)
@@ -212,7 +212,7 @@ class TestWhatIsThere:
         (different,) = (each for each in applied.plan.objects if each.state is State.DIFFERENT)
         assert {each.field for each in different.differences} == {"name", "shortName", "aggregationType", "zeroIsSignificant"}  # fmt: skip
 
-    def test_asked_to_it_changes_them(self) -> None:
+    def test_update_on_request(self) -> None:
         there = server()
         there.put("dataElements", element("SOH_368c74bf", optional="kept"))
         apply(brief(), there, update=True)
@@ -232,7 +232,7 @@ class TestWhatIsThere:
             ({"categoryCombo": {"id": "OtherCombo1"}}, "category combo of its own"),
         ],
     )
-    def test_a_code_that_belongs_to_another_kind(self, more: Body, why: str) -> None:
+    def test_code_of_another_kind(self, more: Body, why: str) -> None:
         there = server()
         before = deepcopy(there.put("dataElements", element("SOH_368c74bf", **more)))
         plan = make_plan(brief(), there)
@@ -242,7 +242,7 @@ class TestWhatIsThere:
         data_set = there.named("dataSets", "MSUPPLY_STOCK")
         assert "Theirs00001" not in json.dumps([data_set, *there.of("indicators").values()])
 
-    def test_a_data_set_is_added_to(self) -> None:
+    def test_data_set_is_added_to(self) -> None:
         there = server()
         theirs = {"id": "OrgUnitXXXX"}
         members = [{"dataElement": {"id": "Theirs00001"}, "dataSet": {"id": "TheirSet001"}}]
@@ -269,14 +269,14 @@ class TestWhatIsThere:
             ({"categoryCombo": {"id": "OtherCombo1"}}, "attribute option combos"),
         ],
     )
-    def test_a_data_set_that_cannot_hold_the_values(self, more: Body, said: str) -> None:
+    def test_unfit_data_set(self, more: Body, said: str) -> None:
         there = server()
         body = {"id": "TheirSet001", "code": "MSUPPLY_STOCK", "name": "Stock", "periodType": "Monthly"}
         there.put("dataSets", {**body, **more})
         with pytest.raises(ConfigurationError, match=said):
             make_plan(brief(), there)
 
-    def test_what_no_longer_has_an_item(self) -> None:
+    def test_item_is_gone(self) -> None:
         there = server()
         apply(brief(), there)
         plan = make_plan(brief(ITEMS[:2]), there)
@@ -306,7 +306,7 @@ class TestMap:
         (made,) = there.of("maps").values()
         return made
 
-    def test_it_is_amid_the_org_units(self) -> None:
+    def test_centre_of_the_map(self) -> None:
         corner = [[[32, -10], [33, -10], [33, -9]]]
         made = self.map_of(
             {"type": "Point", "coordinates": [31.5, -9.5]}, {"type": "Polygon", "coordinates": corner}
@@ -321,7 +321,7 @@ class TestMap:
 
 
 class TestOptionCombos:
-    def test_those_that_DHIS2_made_get_their_codes(self) -> None:  # noqa: N802 its name
+    def test_combos_made_by_dhis2(self) -> None:
         there = server()
         what = brief(shape=Shape.COMBOS)
         apply(what, there)
@@ -351,7 +351,7 @@ class TestOptionCombos:
             there.put("categoryOptionCombos", body)
         return there
 
-    def test_those_of_the_settings_are_taken(self) -> None:
+    def test_combos_of_the_settings(self) -> None:
         there = self.with_theirs(*(metric.upper() for metric in Metric))
         plan = apply(brief(shape=Shape.COMBOS), there).plan
         assert not plan.problems
@@ -361,13 +361,13 @@ class TestOptionCombos:
         months = there.named("indicators", "MSUPPLY_MOS_368c74bf")["numerator"]
         assert months == f"#{{{aspirin}.TheirOptn00}}"
 
-    def test_one_that_lacks_is_named(self) -> None:
+    def test_missing_combo(self) -> None:
         there = self.with_theirs("STOCK_ON_HAND")
         plan = make_plan(brief(shape=Shape.COMBOS, given=settings(["stock_on_hand", "issued"])), there)
         assert plan.problems[0].startswith("Issued: DHIS2 has no option combo ISSUED")
         assert not bodies(plan, "indicators")
 
-    def test_two_category_combos_are_refused(self) -> None:
+    def test_two_category_combos(self) -> None:
         there = self.with_theirs("STOCK_ON_HAND", "ISSUED")
         there.named("categoryOptionCombos", "ISSUED")["categoryCombo"] = {"id": "TheirCombo2"}
         with pytest.raises(ConfigurationError, match="several category combos"):
@@ -375,7 +375,7 @@ class TestOptionCombos:
 
 
 class TestImport:
-    def test_a_second_import_changes_nothing(self) -> None:
+    def test_second_import(self) -> None:
         there = server()
         first = apply(brief(), there)
         before, written = there.state(), there.written
@@ -385,7 +385,7 @@ class TestImport:
         # The cache is cleared each time: the last import may have broken off before it.
         assert there.written == written + 1
 
-    def test_a_code_that_is_taken_meanwhile(self) -> None:
+    def test_code_taken_meanwhile(self) -> None:
         there = server()
         plan = make_plan(brief(), there)
         there.put("dataElements", element("SOH_368c74bf"))
@@ -395,7 +395,7 @@ class TestImport:
             applying.validate(plan, there, lambda *_: None)
         assert len(there.of("dataElements")) == 1
 
-    def test_access_shares_with_two_groups_only(self) -> None:
+    def test_access_with_two_groups(self) -> None:
         there = server()
         apply(brief(access=True), there)
         pushers = there.named("userGroups", "MSUPPLY_PUSH")["id"]
@@ -406,7 +406,7 @@ class TestImport:
         assert written == [pushers]
         assert there.named("userRoles", "MSUPPLY_ROLE_PUSH")["authorities"] == ["F_DATAVALUE_ADD"]
 
-    def test_access_is_added_to_what_is_there(self) -> None:
+    def test_access_added(self) -> None:
         there = server()
         apply(brief(), there)
         plan = make_plan(brief(access=True), there)
@@ -418,18 +418,18 @@ class TestImport:
         sharing = there.named("dataSets", "MSUPPLY_STOCK")["sharing"]
         assert (sharing["public"], len(sharing["userGroups"])) == ("r-r-----", 2)
 
-    def test_where_the_default_combo_is_not_seen_none_is_named(self) -> None:
+    def test_hidden_default_combo(self) -> None:
         there = server()
         there.objects["categoryCombos"].clear()
         apply(brief(), there)
         assert "categoryCombo" not in there.named("dataElements", "SOH_368c74bf")
 
     @pytest.mark.parametrize("planned", [True, False])
-    def test_access_only_where_it_is_asked_for(self, *, planned: bool) -> None:
+    def test_access_on_request(self, *, planned: bool) -> None:
         with pytest.raises(ConfigurationError, match="--access"):
             applying.plan_again(brief(access=planned), server(), access=not planned, update=False)
 
-    def test_server_settings_only_by_name(self) -> None:
+    def test_server_settings_by_name(self) -> None:
         there = server(version="2.43.1")
         plan = make_plan(brief(), there)
         applying.apply(plan, there, lambda *_: None)
@@ -438,7 +438,7 @@ class TestImport:
         assert there.zeros
         assert there.period_types == ["Monthly", "Quarterly", "Yearly"]
 
-    def test_undo_names_what_was_made_and_nothing_else(self) -> None:
+    def test_undo(self) -> None:
         there = server()
         there.put("dataElements", element("SOH_368c74bf"))
         plan = apply(brief(), there).plan
@@ -448,9 +448,7 @@ class TestImport:
         # What refers to others goes first.
         assert next(iter(undo(plan))) == "dashboards"
 
-    def test_where_a_proxy_takes_no_large_body_it_comes_in_parts(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_small_proxy_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(applying, "_PART_BYTES", 9_000)
         whole, there = server(), server()
         apply(brief(), whole)
@@ -510,7 +508,7 @@ def with_some(of_us: Sequence[int], of_others: Sequence[int]) -> MetadataServer:
 
 @tried(100)
 @given(st.lists(PLACES, max_size=8), st.lists(PLACES, max_size=8))
-def test_what_is_there_is_kept_and_what_lacks_is_made(of_us: list[int], of_others: list[int]) -> None:
+def test_existing_and_missing(of_us: list[int], of_others: list[int]) -> None:
     there = with_some(of_us, [place for place in of_others if place not in of_us])
     before = deepcopy(there.objects)
     apply(SMALL, there)
@@ -530,9 +528,7 @@ def test_what_is_there_is_kept_and_what_lacks_is_made(of_us: list[int], of_other
 
 @tried(40)
 @given(fails_at=st.integers(1, 5), is_done=st.booleans(), of_others=st.lists(PLACES, max_size=5))
-def test_what_broke_off_is_resumed_by_the_same_call(
-    *, fails_at: int, is_done: bool, of_others: list[int]
-) -> None:
+def test_resumed(*, fails_at: int, is_done: bool, of_others: list[int]) -> None:
     whole, broken = with_some([], of_others), with_some([], of_others)
     apply(SMALL, whole)
     broken.fails_at, broken.is_done = fails_at, is_done

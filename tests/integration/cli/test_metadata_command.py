@@ -84,7 +84,7 @@ def run(database: OpenMsupplyDatabase, dhis2: StandIn, tmp_path: Path) -> Run:
     return Run(database, dhis2, tmp_path)
 
 
-def test_an_empty_dhis2_is_set_up(run: Run, dhis2: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_dhis2(run: Run, dhis2: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.plan(*run.login()) == 0
     assert "2 items x 12 metrics in 2 org units: 24 data elements" in capsys.readouterr().out
     assert run.apply(*run.login(), "--yes") == 0
@@ -95,7 +95,7 @@ def test_an_empty_dhis2_is_set_up(run: Run, dhis2: StandIn, capsys: pytest.Captu
     assert "0 made, 0 changed." in capsys.readouterr().out
 
 
-def test_the_files(run: Run) -> None:
+def test_files(run: Run) -> None:
     assert run.plan(*run.login(), "--access") == 0
     assert sorted(path.name for path in run.folder.iterdir()) == [
         "0-access.json",
@@ -125,14 +125,14 @@ def test_without_dhis2(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert "categoryCombo" not in run.read("1-metadata.json")
 
 
-def test_a_plan_from_elsewhere_finds_what_is_there(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_of_another_server(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run.plan()
     assert run.apply(*run.login(), "--yes") == 0
     run.plan(*run.login())
     assert "63 same." in capsys.readouterr().out
 
 
-def test_the_name_of_the_server_is_asked_for(
+def test_server_name_asked(
     run: Run, dhis2: StandIn, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -152,7 +152,7 @@ def test_the_name_of_the_server_is_asked_for(
     assert dhis2.metadata.data_sets
 
 
-def test_who_may_not_make_objects_is_told_what_to_do(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_authority(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run.plan(*run.login())
     assert run.apply(*run.login("reader"), "--yes") == 1
     said = capsys.readouterr().err
@@ -194,9 +194,7 @@ def test_customers_are_among_the_org_units() -> None:
     assert found.stores[0].kind == "customer"
 
 
-def test_a_server_that_fails_in_the_middle(
-    run: Run, dhis2: StandIn, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_server_fails_midway(run: Run, dhis2: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     run.plan(*run.login())
     # The second call of this kind is the import; its answer is lost.
     dhis2.faults.plan(Fault(kind=FaultKind.CUT, path="/api/metadata", after=1, after_import=True))
@@ -213,7 +211,7 @@ def test_no_login_is_written(run: Run, capsys: pytest.CaptureFixture[str]) -> No
     assert not any(PASSWORD in text for text in (*texts, *capsys.readouterr()))
 
 
-def test_undo_deletes_what_was_made(run: Run, dhis2: StandIn) -> None:
+def test_undo(run: Run, dhis2: StandIn) -> None:
     run.plan(*run.login())
     run.apply(*run.login(), "--yes")
     assert dhis2.metadata.data_elements
@@ -230,7 +228,7 @@ def test_undo_deletes_what_was_made(run: Run, dhis2: StandIn) -> None:
     assert not dhis2.metadata.data_sets
 
 
-def test_a_second_data_set_has_codes_of_its_own(run: Run, dhis2: StandIn) -> None:
+def test_second_data_set_codes(run: Run, dhis2: StandIn) -> None:
     run.plan(*run.login())
     run.apply(*run.login(), "--yes")
     run.settings(
@@ -250,7 +248,7 @@ def test_no_prefix(run: Run, prefix: str, capsys: pytest.CaptureFixture[str]) ->
     assert "cannot begin a code" in capsys.readouterr().err
 
 
-def test_a_stack_reads_mSupply(  # noqa: N802 its name
+def test_mapped_by_a_stack(
     run: Run,
     database: OpenMsupplyDatabase,
     monkeypatch: pytest.MonkeyPatch,
@@ -267,9 +265,7 @@ def test_a_stack_reads_mSupply(  # noqa: N802 its name
 
 
 @pytest.mark.parametrize(("file", "said"), [("notes.txt", "holds other files"), ("plan.json", "is damaged")])
-def test_a_folder_with_something_else(
-    run: Run, file: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_foreign_folder(run: Run, file: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     run.folder.mkdir()
     (run.folder / file).write_text("{}", encoding="utf-8")
     command: Callable[..., int] = run.plan if file == "notes.txt" else run.apply
@@ -286,7 +282,7 @@ def opened(database: OpenMsupplyDatabase) -> AbstractContextManager[Source]:
     return open_source(database.address, calendar=Calendar(ZoneInfo("UTC")), trust=settings().database_trust)
 
 
-def test_a_stack_s_export_says_the_same(database: OpenMsupplyDatabase) -> None:
+def test_export_of_a_stack(database: OpenMsupplyDatabase) -> None:
     """A stack names items by its own settings, whose shape may be another."""
     given = settings()
     lines: list[Mapping[str, object]] = []

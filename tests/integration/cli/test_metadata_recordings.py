@@ -51,7 +51,7 @@ def query_of(params: object) -> str | None:
 
 @each_version
 @pytest.mark.parametrize("setup", ["item", "coc"])
-def test_the_calls_are_those_that_imported(version: str, setup: str) -> None:
+def test_calls(version: str, setup: str) -> None:
     there = server(version=version)
     plan = make_plan(brief(shape=Shape.ITEMS if setup == "item" else Shape.COMBOS, access=True), there)
     before = len(there.calls)
@@ -65,7 +65,7 @@ def test_the_calls_are_those_that_imported(version: str, setup: str) -> None:
 
 
 @each_version
-def test_what_is_looked_at_first_is_called_as_recorded(version: str) -> None:
+def test_first_questions(version: str) -> None:
     there = server(version=version)
     applying.validate(make_plan(brief(), there), there, lambda *_: None)
     (validated,) = [(path, query_of(params)) for method, path, params in there.calls if method == "POST"]
@@ -87,7 +87,7 @@ def recorded_fields(version: str) -> dict[str, set[str]]:
 
 @each_version
 @pytest.mark.parametrize("shape", Shape)
-def test_no_field_that_no_server_was_seen_to_take(version: str, shape: Shape) -> None:
+def test_known_fields_only(version: str, shape: Shape) -> None:
     plan = make_plan(brief(shape=shape, access=True), server(version=version))
     known = recorded_fields(version)
     for kind, objects in plan.of((*ACCESS, *METADATA, *MAPS, *CHARTS)).items():
@@ -96,7 +96,7 @@ def test_no_field_that_no_server_was_seen_to_take(version: str, shape: Shape) ->
 
 
 @each_version
-def test_the_forms_of_charts_are_those_that_imported(version: str) -> None:
+def test_chart_forms(version: str) -> None:
     (charts,) = (
         call["body"] for call in payload(version, "item") if "visualizations" in (call["body"] or {})
     )
@@ -131,7 +131,7 @@ def codes_in(report: Any) -> set[str]:  # noqa: ANN401 - as it was recorded
 
 
 @each_version
-def test_every_recorded_answer_is_understood(version: str) -> None:
+def test_recorded_answers(version: str) -> None:
     read = 0
     for case in cases(version):
         asked, answered = case["request"], case["response"]

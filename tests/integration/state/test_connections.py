@@ -48,7 +48,7 @@ def test_address_and_user(aws: Aws) -> None:
     assert last_success(aws.table, URL + "2", "pusher") is None
 
 
-def test_the_last_one_of_any_user_is_known_with_its_titles(aws: Aws) -> None:
+def test_last_of_any_user(aws: Aws) -> None:
     assert last_of_any(aws.table, URL) is None
     titles = {"server": "HMIS, 2.42.5", "data_set_id": "STOCK", "data_set": "LMIS stock"}
     record_success(aws.table, URL, "a # b", EARLY, titles)

@@ -199,7 +199,7 @@ def test_stack_and_login_shown(officer: Stacked) -> None:
     assert "The settings are complete." in page.text
 
 
-def test_titles_are_those_of_the_last_test(
+def test_titles_of_last_test(
     officer: Stacked,  # noqa: ARG001 - the stack
     aws: Aws,
     monkeypatch: pytest.MonkeyPatch,
@@ -552,7 +552,7 @@ def test_an_earlier_version_is_used_again(officer: Stacked, aws: Aws) -> None:
     )
 
 
-def test_switch_says_when_the_first_schedule_runs(officer: Stacked) -> None:
+def test_switch_says_first_schedule(officer: Stacked) -> None:
     officer.submit(officer.open("/switch"), "/switch", action="off")
     officer.client.post("/connection")
     officer.wait("/connection")
