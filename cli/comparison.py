@@ -68,6 +68,7 @@ class Compared:
     ``lines`` are all its values, then those that would vanish. ``notes`` say why it is not known of some values, or of all.
     """
 
+    event: ComputeEvent
     preview: Preview
     lines: tuple[ComparedValue, ...]
     notes: tuple[str, ...] = ()
@@ -77,10 +78,10 @@ class Compared:
         return sum(line.beside is beside for line in self.lines)
 
 
-def not_compared(preview: Preview, why: str) -> Compared:
+def not_compared(preview: Preview, event: ComputeEvent, why: str) -> Compared:
     """Return a preview of which nobody knows what DHIS2 holds."""
     lines = tuple(ComparedValue(value, Beside.UNKNOWN) for value in preview.values)
-    return Compared(preview, lines, (why,))
+    return Compared(event, preview, lines, (why,))
 
 
 def compare(
@@ -109,7 +110,8 @@ def compare(
             held[each["data_element"], each["period"], each["org_unit"]].append(each)
     lines = [_beside(value, held, left_out) for value in preview.values]
     lines += scope.vanished(each for others in held.values() for each in others)
-    return Compared(preview, tuple(lines), tuple(f"{name}: {why}" for name, why in left_out.items()))
+    notes = tuple(f"{name}: {why}" for name, why in left_out.items())
+    return Compared(event, preview, tuple(lines), notes)
 
 
 def is_same(held: str, sent: str) -> bool:

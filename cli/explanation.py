@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from cli.comparison import is_same
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation, MovementPart, ReportPart
 
@@ -35,10 +36,13 @@ def _held_now(explanation: Explanation, read: ReadHeld) -> Iterator[str]:
     except MsupplyDhis2Error as error:
         yield f"What DHIS2 holds now could not be read: {error}"
         return
-    combos = [name for name in ("category_option_combo", "attribute_option_combo") if value[name]]
-    found = [each for each in held if all(each[name] == value[name] for name in combos)]
+    fields = ("category_option_combo", "attribute_option_combo")
+    # As which of the two a value is sent may be known to push only.
+    combo = next((value[field] for field in fields if value[field]), None)
+    found = [each for each in held if combo is None or combo in {each[field] for field in fields}]
     for each in found:
-        same = "the same" if each["value"] == value["value"] else f"not {value['value']}"
+        is_it = is_same(str(each["value"]), str(value["value"]))
+        same = "the same" if is_it else f"not {value['value']}"
         yield f"DHIS2 holds {each['value']}, {same}: stored by {each['stored_by']}, {each['last_updated']}."
     if not found:
         yield "DHIS2 holds no value of it."

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from cli.comparison import Beside, ComparedValue
 from cli.console.pages import Fields, render, told
-from cli.console.preview_page import begin_preview
+from cli.console.preview_page import begin_preview, moments_of_compared
 from cli.console.state import State
 from cli.console.words import say
 from msupply_dhis2.explain.screen import RULES
@@ -35,6 +35,7 @@ def show(state: State, _: Request, __: Fields) -> Response:
         notes=job.result.notes if job and job.result else (),
         key_of=key_of,
         rules=RULES,
+        moments=moments_of_compared(state, job.result if job else None),
         ticked=state.ticked,
     )
 

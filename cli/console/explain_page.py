@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
 from starlette.requests import Request
@@ -9,19 +10,22 @@ from starlette.responses import Response
 
 from cli.console.pages import Fields, render
 from cli.console.state import State
+from cli.console.words import say
 from cli.explanation import movement_row
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import MsupplyDhis2Error
-from msupply_dhis2.explain.explanation import Explanation
+from msupply_dhis2.explain.explanation import Explanation, ReportPart
 
-_ASKED = ("store", "item", "metric", "period", "as_of")
+_ASKED = ("store", "customer", "item", "metric", "period", "as_of")
 WIDTH, HEIGHT, MARGIN = 640, 180, 8
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The stock over time as a line of steps in a picture of ``WIDTH`` by ``HEIGHT``, and the numbers at its edges."""
+    """The stock over time as a line of steps in a picture of ``WIDTH`` by ``HEIGHT``, and days and numbers at its edges."""
 
+    first: date
+    last: date
     points: str
     zero: float
     least: Decimal
@@ -46,11 +50,18 @@ def show(state: State, request: Request, _: Fields) -> Response:
         fault=fault,
         explanation=explanation,
         movements=[movement_row(each) for each in explanation.movements] if explanation else [],
+        reports=[_report(each) for each in explanation.reports] if explanation else [],
         chart=_chart(explanation) if explanation else None,
         width=WIDTH,
         height=HEIGHT,
         metrics=list(Metric),
     )
+
+
+def _report(part: ReportPart) -> tuple[str, ...]:
+    quantities = ", ".join(f"{name} {quantity}" for name, quantity in part.columns.items())
+    days = (str(day) if day else "" for day in (part.first_day, part.day))
+    return (part.document, *days, part.item, quantities or say("explain.nothing_reported"), part.note or "")
 
 
 def _filled(question: Mapping[str, str]) -> dict[str, str]:
@@ -77,4 +88,6 @@ def _chart(of: Explanation) -> Chart | None:
     for time, stock in zip(times, stocks, strict=True):
         points += [(x(time), y(before)), (x(time), y(stock))]
         before = stock
-    return Chart(" ".join(f"{left},{top}" for left, top in points), y(Decimal(0)), least, most)
+    line = " ".join(f"{left},{top}" for left, top in points)
+    first, *_, last = (movement.instant.date() for movement in of.movements)
+    return Chart(first, last, line, y(Decimal(0)), least, most)

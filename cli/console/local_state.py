@@ -18,6 +18,7 @@ from cli.console.state import Login, SavedSinceError, SavedVersion, Sent, State,
 from cli.console.tab import Draft
 from cli.console.today import Known, PushRun, is_of_all, link_of, said_of
 from cli.console.words import say
+from cli.explanation import with_held
 from cli.local import (
     Pushed,
     Systems,
@@ -310,8 +311,12 @@ class LocalState(State):
         return self.login is not None or self.credentials_file is not None
 
     def explain(self, question: Mapping[str, str]) -> Explanation:
-        """Explain a value."""
-        return explain(self._systems_with(), question)
+        """Explain a value, also what DHIS2 holds of it, where there is a login."""
+        # Without a login of its own: what DHIS2 holds is asked here, where a refused login is remembered.
+        explanation = explain(replace(self._systems_with(), credentials_file=None), question)
+        return (
+            with_held(explanation, lambda asked: self.held(asked).values) if self.knows_login else explanation
+        )
 
     def in_words(self, sentence: str) -> str:
         """Return a sentence of the functions in the words of the options."""

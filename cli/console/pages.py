@@ -3,10 +3,12 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,8 +20,12 @@ from starlette.responses import HTMLResponse, Response
 from cli.console.state import State
 from cli.console.today import link_of
 from cli.console.words import plain, say
-from msupply_dhis2.domain.data_value import JOINED_BY
+from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for
+from msupply_dhis2.domain.data_value import JOINED_BY, DataValue
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import ConfigurationError, MsupplyDhis2Error
+from msupply_dhis2.periods import Basis
+from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.connections import written_in
 from msupply_dhis2.state.rejected_rows import safe
 
@@ -49,6 +55,7 @@ def _templates() -> Environment:
     environment.filters["plain"] = plain
     environment.filters["run_link"] = link_of
     environment.filters["names_one"] = _names_one
+    environment.filters["explain_link"] = explain_link
     environment.filters["rows"] = lambda parts, names: [
         [_cell(getattr(part, name)) for name in names] for part in parts
     ]
@@ -66,6 +73,28 @@ def _quantity(text: str | Decimal) -> str:
 def _names_one(asked: Mapping[str, str]) -> dict[str, str]:
     """Return what asks about one value: of several stores or items, the first names the same number."""
     return {name: text.partition(JOINED_BY)[0] for name, text in asked.items()}
+
+
+def explain_link(value: DataValue | Mapping[str, str], moments: Mapping[str, str]) -> str:
+    """Return the address of the page that explains a value, as of the instant of its metric, where there is one."""
+    parts = value.by_name() if isinstance(value, DataValue) else value
+    place = "customer" if parts.get("kind") == Kind.CUSTOMER else "store"
+    metric = str(parts["metric"])
+    asked = {place: parts["store"], **{name: parts[name] for name in ("item", "metric", "period")}}
+    named = _names_one({name: str(text) for name, text in asked.items()})
+    moment = {"as_of": moments[metric]} if metric in moments else {}
+    return f"/explain?{urlencode({**named, **moment})}"
+
+
+def moments_of(event: ComputeEvent | None, as_of: datetime | None, settings: Settings) -> dict[str, str]:
+    """Return as of when the values of each metric are to be explained, by its name and its label.
+
+    On the basis *previous month* a value is that of its period; on the current day it is that of the instant of the run.
+    """
+    if event is None or event.months is not None or as_of is None:
+        return {}
+    of_now = {row.metric for row, basis in rows_asked_for(event, settings) if basis is Basis.CURRENT_DAY}
+    return {name: as_of.isoformat() for metric in of_now for name in (metric.value, metric.label)}
 
 
 def _cell(value: object) -> str:

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from cli.commands.run import preview_columns
 from cli.comparison import Beside, Compared, ComparedValue
 from cli.console.jobs import Job, begin
-from cli.console.pages import Fields, csv_file, render
+from cli.console.pages import Fields, csv_file, moments_of, render
 from cli.console.state import State
 from cli.console.words import say
 from msupply_dhis2.domain.data_value import DataValue
@@ -161,8 +161,16 @@ def _page(state: State, asked: Mapping[str, str], form: Fields | None = None, fa
         columns=list(_SORTED_BY),
         besides=list(Beside),
         in_words=in_words,
+        moments=moments_of_compared(state, state.preview.result if state.preview else None),
         rules_of=rules_of,
     )
+
+
+def moments_of_compared(state: State, compared: Compared | None) -> dict[str, str]:
+    """Return as of when the values of a preview are to be explained."""
+    if compared is None:
+        return {}
+    return moments_of(compared.event, compared.preview.result.as_of, state.draft().settings)
 
 
 def _lines(state: State) -> Sequence[ComparedValue]:

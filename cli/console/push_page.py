@@ -9,11 +9,12 @@ from starlette.responses import RedirectResponse, Response
 from cli.comparison import Beside, Compared, Preview
 from cli.console.causes import REFUSED_COLUMNS, causes_of, refused_row
 from cli.console.jobs import Job, begin
-from cli.console.pages import Fields, csv_file, render, told
+from cli.console.pages import Fields, csv_file, moments_of, render, told
 from cli.console.preview_page import event_of
 from cli.console.runs import form_of
 from cli.console.state import Plan, Sent, State
 from cli.console.words import say
+from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.domain.data_value import JOINED_BY
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
@@ -135,12 +136,17 @@ def _page(state: State, form: Fields | None = None, fault: str = "") -> Response
         notes=previewed.notes if previewed else (),
         warnings=previewed.preview.result.warnings if previewed else (),
         sent=sent,
+        moments=_moments(state, sent) if sent else {},
         left=sum(sent.outcomes.get(name, 0) for name in ("not_sent", "given_up")) if sent else 0,
         same=same,
         causes=causes_of(sent.refused, same) if sent else [],
         all_stores=form.get("all_stores", "") if form else not is_running and state.has_sent(),
         metrics=list(Metric),
     )
+
+
+def _moments(state: State, sent: Sent) -> dict[str, str]:
+    return moments_of(parse_compute_event(state.pushed_event), sent.result.as_of, state.draft().settings)
 
 
 def _more(asked_for: int | None, compared: Compared) -> str:

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from cli.console.causes import REFUSED_COLUMNS, causes_of, refused_row
 from cli.console.jobs import begin
-from cli.console.pages import Fields, csv_file, render, told
+from cli.console.pages import Fields, csv_file, moments_of, render, told
 from cli.console.runs import Refused, RunShown, form_of, is_value
 from cli.console.stack_state import StackState
 from cli.console.state import State
@@ -46,6 +46,7 @@ def show_run(state: State, request: Request, _: Fields) -> Response:
         run=run,
         fault=fault,
         causes=causes_of(refused, form_of(run.event, run.as_of)),
+        moments=moments_of(run.asked, run.as_of, state.draft().settings),
         calls=urlencode(
             {
                 "id": run.id,
@@ -115,7 +116,7 @@ def show_value(state: State, request: Request, _: Fields) -> Response:
             its = [each for each in refused if is_value(each, asked)]
             if run.is_about(asked) or its:
                 found.append((run, its, fault))
-    return render(state, "found.html", asked=asked, found=found, metrics=list(Metric))
+    return render(state, "found.html", asked=asked, found=found, metrics=list(Metric), moments={})
 
 
 def show_not_delivered(state: State, _: Request, __: Fields) -> Response:

@@ -37,6 +37,7 @@ from cli.console.tab import Draft, as_yaml
 from cli.console.today import Known, cure_of, why_paused
 from cli.console.words import say
 from cli.credentials import PendingSecret, write
+from cli.explanation import with_held
 from cli.settings import Checked, upload
 from cli.stack import LoginError, Stack, StackError, in_words
 from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, parse_compute_event
@@ -430,9 +431,9 @@ class StackState(State):
         return True
 
     def explain(self, question: Mapping[str, str]) -> Explanation:
-        """Have the stack explain a value."""
+        """Have the stack explain a value, and say what DHIS2 holds of it."""
         with self._stack() as stack:
-            return stack.explain(question)
+            return with_held(stack.explain(question), lambda asked: stack.held(asked).values)
 
 
 def _insist_on_login(login: Login, draft: Draft) -> None:

@@ -233,12 +233,12 @@ class State(ABC):
 
     def preview_beside(self, event: Mapping[str, object], job: Job[Compared]) -> Compared:
         """Compute what an event asks for, and set it beside what DHIS2 holds, where that can be known."""
-        previewed = self.compute(event, job)
+        previewed, asked = self.compute(event, job), parse_compute_event(event)
         try:
-            settings = self.draft().settings
-            return compare(previewed, parse_compute_event(event), settings, self.mapping(), self.held)
+            return compare(previewed, asked, self.draft().settings, self.mapping(), self.held)
         except MsupplyDhis2Error as error:
-            return not_compared(previewed, say("preview.not_compared", why=self.in_words(str(error))))
+            why = self.in_words(str(error))
+            return not_compared(previewed, asked, say("preview.not_compared", why=why))
 
     @abstractmethod
     def send(self, event: Mapping[str, object], job: Job[Sent]) -> Sent:
