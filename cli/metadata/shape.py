@@ -12,6 +12,7 @@ from msupply_dhis2.settings import DataElementRow, Settings, parse_settings
 
 ITEM_FIELD = "universal_code"
 DATA_SET = "MSUPPLY_STOCK"
+_HEAD = "# Your settings, with the rows that send into what `msupply-dhis2 metadata plan` makes in DHIS2.\n\n"
 
 
 class Shape(StrEnum):
@@ -92,4 +93,4 @@ def _for_combos(row: dict[str, Any], read: DataElementRow, given: Settings) -> N
 
 def as_document(settings: Settings) -> str:
     """Return a settings document that ``settings check`` and ``settings upload`` take."""
-    return as_yaml(json.loads(settings.model_dump_json(exclude_none=True, exclude_defaults=True)))
+    return as_yaml(json.loads(settings.model_dump_json(exclude_none=True, exclude_defaults=True)), head=_HEAD)

@@ -361,6 +361,18 @@ class TestOptionCombos:
         months = there.named("indicators", "MSUPPLY_MOS_368c74bf")["numerator"]
         assert months == f"#{{{aspirin}.TheirOptn00}}"
 
+    def test_named_by_uid(self) -> None:
+        there = self.with_theirs("STOCK_ON_HAND", "EXPIRED")
+        row = {"active": True, "interval": "monthly", "basis": "previous_month"}
+        rows = [
+            {**row, "metric": metric, "category_option_id": f"TheirOptn{place:02}"}
+            for place, metric in enumerate(("stock_on_hand", "expired"))
+        ]
+        plan = apply(brief(shape=Shape.COMBOS, given=settings(data_elements=rows)), there).plan
+        assert not plan.problems
+        assert set(there.of("categoryOptionCombos")) == {"TheirOptn00", "TheirOptn01"}
+        assert {body["categoryCombo"]["id"] for body in there.of("dataElements").values()} == {"TheirCombo1"}
+
     def test_missing_combo(self) -> None:
         there = self.with_theirs("STOCK_ON_HAND")
         plan = make_plan(brief(shape=Shape.COMBOS, given=settings(["stock_on_hand", "issued"])), there)
