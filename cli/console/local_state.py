@@ -133,7 +133,7 @@ class LocalState(State):
         for file in (self.settings_file, Path(self.kept_as)):
             try:
                 saved = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-                found.append(SavedVersion(file.name, str(file), file.read_text(encoding="utf-8"), saved))
+                found.append(SavedVersion(file.name, file.name, file.read_text(encoding="utf-8"), saved))
             except FileNotFoundError:
                 continue
             except (OSError, UnicodeDecodeError) as error:
