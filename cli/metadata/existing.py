@@ -19,6 +19,7 @@ from msupply_dhis2.errors import Dhis2PermanentError
 ZEROS_IN_ANALYTICS = "keyIncludeZeroValuesInAnalytics"
 OUTPUT_PERIOD_TYPES = "/api/configuration/dataOutputPeriodTypes"
 
+_HAS_OUTPUT_PERIOD_TYPES = (2, 43)
 _OBJECTS_A_CALL = 450
 """With 12 characters each in the address, below the 7,000 that always pass."""
 
@@ -141,7 +142,7 @@ def read_facts(client: AsksDhis2) -> ServerFacts:
     """Read what the whole server says."""
     server = read_server(client)
     types = None
-    if server.imports_by_group:
+    if server.version >= _HAS_OUTPUT_PERIOD_TYPES:
         answer = client.get(OUTPUT_PERIOD_TYPES)
         types = tuple(str(each["name"]) for each in answer) if isinstance(answer, list) else None
     zeros = read_system_setting(client, ZEROS_IN_ANALYTICS)

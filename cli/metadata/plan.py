@@ -248,7 +248,21 @@ def _compared(
         compare(each, existing.owned.get((each.kind, each.id)), update=update, access=brief.access)
         for each in named
     )
-    return Plan(brief, objects, tuple(problems), tuple(_obsolete(named, existing)))
+    return Plan(
+        brief, tuple(_with_all_combos(objects, existing)), tuple(problems), tuple(_obsolete(named, existing))
+    )
+
+
+def _with_all_combos(objects: Sequence[PlannedObject], existing: Existing) -> Iterator[PlannedObject]:
+    """Send the category combo with all its option combos as they are where one more comes: 2.43 refuses a part of them."""
+    together = {"categoryCombos", "categoryOptionCombos"}
+    is_new = {each.wanted.kind for each in objects if each.state is State.NEW}
+    for each in objects:
+        owned = existing.owned.get((each.wanted.kind, each.wanted.id))
+        if "categoryOptionCombos" in is_new and each.wanted.kind in together and each.sent is None:
+            yield replace(each, sent=owned)
+        else:
+            yield each
 
 
 def _named(wanted: Iterable[Wanted], existing: Existing) -> list[Wanted]:

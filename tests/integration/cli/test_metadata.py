@@ -17,7 +17,7 @@ from cli.metadata.objects import Brief
 from cli.metadata.plan import Plan, make_plan
 from cli.metadata.refusals import RefusedImportError
 from cli.metadata.shape import Shape
-from cli.metadata.wanted import KINDS, Body, with_identifiers
+from cli.metadata.wanted import KINDS, OF_CATEGORIES, Body, with_identifiers
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import ConfigurationError, Dhis2DownError
 from tests.support.laws import tried
@@ -372,6 +372,15 @@ class TestOptionCombos:
         assert not plan.problems
         assert set(there.of("categoryOptionCombos")) == {"TheirOptn00", "TheirOptn01"}
         assert {body["categoryCombo"]["id"] for body in there.of("dataElements").values()} == {"TheirCombo1"}
+
+    def test_one_more_comes_with_the_others(self) -> None:
+        there = server(version="2.43.1")
+        apply(brief(shape=Shape.COMBOS, given=settings(["stock_on_hand", "issued"])), there)
+        more = brief(shape=Shape.COMBOS, given=settings(["stock_on_hand", "issued", "expired"]))
+        plan = make_plan(more, there)
+        assert [len(plan.of(OF_CATEGORIES)[kind]) for kind in OF_CATEGORIES] == [1, 1, 1, 3]
+        apply(more, there)
+        assert set(states(make_plan(more, there))) == {State.SAME}
 
     def test_missing_combo(self) -> None:
         there = self.with_theirs("STOCK_ON_HAND")
