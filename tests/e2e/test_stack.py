@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from cli.__main__ import main
+from cli.credentials import PendingSecret
 from cli.stack import FunctionFailedError, LogRecord
 from msupply_dhis2.settings import parse_settings
 from sandbox.demo import Run, outcomes_of, prove, wait_for_all
@@ -85,6 +86,23 @@ def test_schedules(
 
 
 # ---------------------------------------------------------------------------------------------- test connection
+
+
+def test_typed_login(world: World) -> None:
+    stack = world.emulator.stack
+    client, secret = stack.client("secretsmanager"), stack.resource("Dhis2Secret")
+    refused = PendingSecret(secret, world.login_with(SecretStr("wrong")), client)
+    report = stack.test_connection({"secret_version": refused.version})
+    assert report.message == "Authentication failed"
+    assert not world.is_paused
+    refused.discard()
+    # The running stack has never seen it.
+    assert stack.test_connection().connected
+    accepted = PendingSecret(secret, world.login, client)
+    assert stack.test_connection({"secret_version": accepted.version}).connected
+    accepted.promote()
+    current = client.get_secret_value(SecretId=secret)
+    assert (current["VersionId"], current["SecretString"]) == (accepted.version, world.login)
 
 
 def test_connection_successful(world: World) -> None:
