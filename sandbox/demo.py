@@ -291,7 +291,7 @@ def deploy(story: Story, emulator: Emulator, time_zone: str) -> None:
 def send(story: Story, emulator: Emulator, title: str, shown: str, *options: str) -> Run:
     """Push all active metrics."""
     story.step(title)
-    must(command(emulator, shown, "push", *options) == 0, "The push failed; it says why above.")
+    must(command(emulator, shown, "push", *options) == 0, "The push failed; the lines above say why.")
     return latest_run(emulator)
 
 
@@ -371,11 +371,11 @@ def _set_dhis2_up(story: Story, held: ExitStack, emulator: Emulator, dhis2: Stan
     planned = command(
         emulator, "make metadata-plan ACCESS=yes", "metadata", "plan", "--out", str(folder), *options, most=2
     )
-    must(planned == 0, "There is no plan; it says why above.")
+    must(planned == 0, "There is no plan; the lines above say why.")
     shown = "make metadata-apply ACCESS=yes SERVER_SETTINGS=zeros YES=1"
     options += ["--yes", "--server-settings", "zeros"]
     applied = command(emulator, shown, "metadata", "apply", str(folder), *options, asks_stack=False, most=2)
-    must(applied == 0, "DHIS2 was not set up; it says why above.")
+    must(applied == 0, "DHIS2 was not set up; the lines above say why.")
     add_pusher(dhis2)
     story.say(
         f"An administrator makes the user {DHIS2_USER}, with the role and in the group that are there now."
@@ -398,14 +398,14 @@ def _fill_in(held: ExitStack, emulator: Emulator, address: str, settings: Settin
     file.write_text(settings.compact(), encoding="utf-8")
     held.callback(file.unlink, missing_ok=True)
     uploaded = command(emulator, "make settings", "settings", "upload", str(file))
-    must(uploaded == 0, "The settings were not taken; it says why above.")
+    must(uploaded == 0, "The settings were refused; the lines above say why.")
     _enter(emulator, "make credentials", DHIS2_USER, "a-mistyped-password", address)
 
 
 def _enter(emulator: Emulator, shown: str, *answers: str) -> None:
     which = () if len(answers) > 2 else ("--dhis2",)  # noqa: PLR2004 - user name and password
     written = command(emulator, shown, "credentials", *which, given="".join(f"{a}\n" for a in answers))
-    must(written == 0, "The credentials were not taken; it says why above.")
+    must(written == 0, "The credentials were refused; the lines above say why.")
 
 
 def _test_with_wrong_password(story: Story, emulator: Emulator, dhis2: StandIn) -> None:
@@ -516,13 +516,13 @@ def on_own_systems(story: Story, options: argparse.Namespace) -> None:
 
         story.step("Test connection")
         tested = command(emulator, "make test-connection", "test-connection")
-        must(tested == 0, "The connection test failed; it says why above.")
+        must(tested == 0, "The connection test failed; the lines above say why.")
 
         story.step("A dry run: everything is computed, nothing is sent")
         event = json.dumps({"manual": True, "dry_run": True})
         shown = f"make push AS_SCHEDULED=yes EVENT='{event}'"
         tried = command(emulator, shown, "push", "--as-scheduled", "--event", event)
-        must(tried == 0, "The dry run failed; it says why above.")
+        must(tried == 0, "The dry run failed; the lines above say why.")
         if not settings.use_dhis2:
             story.say("Use DHIS2 is off in the settings, so nothing is sent. The demo ends here.")
         elif not options.yes and not _agrees(settings):

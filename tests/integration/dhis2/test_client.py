@@ -692,7 +692,7 @@ def test_no_route(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(error, Dhis2TransientError)
     # It may have been found out after the call was sent.
     assert error.may_still_be_applied
-    assert "no way to the server" in str(error)
+    assert "no network route to the server" in str(error)
 
 
 def test_unusable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

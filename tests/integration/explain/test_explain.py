@@ -133,7 +133,7 @@ def test_latest_movements(world: CustomerWorld, ask: Ask, monkeypatch: pytest.Mo
         ({"store": "nobody"}, "stores: 'nobody' is not among the stores that are sent."),
         ({"item": "aspirin"}, "items: 'aspirin' is not among the items that are sent."),
         ({"item": "paracetamol"}, "the item is on no master list of the store"),
-        ({"metric": "months_of_stock"}, "the average monthly consumption is not above 0"),
+        ({"metric": "months_of_stock"}, "the average monthly consumption is 0 or less"),
         ({"customer": "A"}, "no document of the customer about this period has the item"),
     ],
 )

@@ -427,7 +427,7 @@ def test_closed_category_option(version: str, changes: dict[str, object], cause:
         assert report.all_well
         return
     check = only_fault(report, "category options")
-    assert f"of 1 of 4 option combos refuse values ({cause})" in check.message
+    assert f"of 1 of 4 option combos, because of their category options ({cause})" in check.message
     assert check.details == (
         f"Option combo Issued (ISSUED), category option Issued (OPTION_ISSUED): {fault}",
     )
@@ -503,7 +503,7 @@ def test_blocked_post() -> None:
 
     check = only_fault(report_of(world(), prepare=forbid), "trial call")
     assert check.message.startswith(
-        "DHIS2 does not take a call without values, posted as push posts its values."
+        "DHIS2 refuses a call without values that is posted as push posts its values."
     )
 
 

@@ -71,7 +71,7 @@ def test_shortened_months() -> None:
     worked_out = formula_of(Metric.AVERAGE_MONTHLY_CONSUMPTION, history, rules=ADJUSTED)
     assert worked_out.sentence == (
         "average monthly consumption = 10 issued in 91 days from 2 November 2025 to 31 January 2026 / 2.671458 months (3 "
-        "months without the part that 10 days out of stock are of 91.3125 days) = 3.743274"
+        "months x (91.3125 - 10) / 91.3125, because of 10 days out of stock) = 3.743274"
     )
 
 
@@ -82,7 +82,7 @@ def test_shortened_months() -> None:
             Metric.MONTHS_OF_STOCK,
             [pair([line(5)], [RECEIVED_BEFORE])],
             JANUARY,
-            "no months of stock: the average monthly consumption is not above 0, and nothing can be divided by it; ",
+            "no months of stock: the average monthly consumption is 0 or less; ",
         ),
         (
             Metric.DAYS_OUT_OF_STOCK,

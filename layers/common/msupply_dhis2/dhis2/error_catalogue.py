@@ -408,7 +408,7 @@ class ConnectionFault(Enum):
         "Check the port in URL, and that DHIS2 is running",
     )
     UNREACHABLE = _down(
-        "There is no way to the server of {url}",
+        "There is no network route to the server of {url}",
         "Check URL; in private subnets check that they have a way to the Internet or to DHIS2",
         may_still_be_applied=True,
     )
@@ -552,7 +552,7 @@ class ConnectionFault(Enum):
         "With an older DHIS2 use user name and password (make credentials); otherwise " + _MAKE_A_TOKEN,
     )
     OAUTH2_USER = _refused_login(
-        ". DHIS2 at {url} took the OAuth2 client, but refused the user name or the password of {username}",
+        ". DHIS2 at {url} accepted the OAuth2 client, but refused the user name or the password of {username}",
         "Correct user name and password (make credentials OAUTH2=yes). It is not tried again automatically, because "
         "several failures can lock the account",
     )

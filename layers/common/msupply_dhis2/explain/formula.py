@@ -142,8 +142,8 @@ def _of_store(of: Consumption, window: Window, rules: Rules) -> str:
         return f"{issued} / {_months_of(look_back)}"
     all_days = units(look_back * rules.consumption.days_in_month * MICRO)
     return (
-        f"{issued} / {_months_of(of.months)} ({_months_of(look_back)} without the part that {count(of.days_out, 'day')} out of "
-        f"stock are of {all_days} days)"
+        f"{issued} / {_months_of(of.months)} ({_months_of(look_back)} x ({all_days} - {of.days_out}) / {all_days}, because of "
+        f"{count(of.days_out, 'day')} out of stock)"
     )
 
 
@@ -156,7 +156,7 @@ def _months(group: Group, window: Window) -> Formula:
     average = group.average_monthly_consumption
     of_average = _average(group, window).sentence
     if average <= 0:
-        why = "no months of stock: the average monthly consumption is not above 0, and nothing can be divided by it"
+        why = "no months of stock: the average monthly consumption is 0 or less"
         return Formula(f"{why}; {of_average}")
     months = group.months_of_stock
     assert months is not None  # noqa: S101 - tells mypy: the average is above 0

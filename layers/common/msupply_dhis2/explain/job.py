@@ -70,7 +70,7 @@ class Question(Event):
     @model_validator(mode="after")
     def _name_one(self) -> Self:
         if (self.store is None) is (self.customer is None):
-            raise ValueError("Name a store or a customer, one of the two")
+            raise ValueError("Name either a store or a customer")
         return self
 
     @property
@@ -203,7 +203,9 @@ def _explained(about: _About, plan: RunPlan, source: Source) -> Explanation:
     }
     if question.metric in plan.mapped.catalogue.missing_metrics:
         lacking = " ".join(each for each in plan.mapped.catalogue.warnings if question.metric.label in each)
-        return about.told(f"there is no value: mSupply's database lacks what it takes. {lacking}", known)
+        return about.told(
+            f"there is no value: mSupply's database lacks what this metric needs. {lacking}", known
+        )
     named: list[NamedMovement] = []
     if plan.scope.stores:
         earliest = floor([at], plan.scope.stores, plan.rules) - _ONE_DAY

@@ -419,7 +419,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         try:
             let_go(self.table, shard.key)
         except MsupplyDhis2Error as error:
-            self.not_noted(f"{shard.name} is free again in a quarter of an hour only. {error}")
+            self.not_noted(f"{shard.name} is free again only in a quarter of an hour. {error}")
 
     def _failed(
         self, shard: Shard, record: QueueRecord, recorder: RunRecorder, reason: str, error: str

@@ -81,9 +81,9 @@ def check_trial(facts: Facts) -> Check | None:
         facts.client.post_data_values(body, request_parameters(schemes))
     except Dhis2Error as error:
         return failed(
-            TRIAL, f"DHIS2 does not take a call without values, posted as push posts its values. {error}"
+            TRIAL, f"DHIS2 refuses a call without values that is posted as push posts its values. {error}"
         )
-    return passed(TRIAL, f"DHIS2 takes a call without values that {facts.user.username} posts.")
+    return passed(TRIAL, f"DHIS2 accepts a call without values from {facts.user.username}.")
 
 
 def note_import_settings(facts: Facts) -> None:
@@ -190,8 +190,8 @@ def _check_approved(facts: Facts, workflow: str, used: Mapping[OptionCombo, bool
         return noted(
             _APPROVED,
             f"The data set has an approval workflow, but DHIS2 {server.version_text}: this release does not protect "
-            "approved data. A push overwrites approved values. Let the schedule run before the data are approved, and send "
-            "no earlier months that are.",
+            "approved data. A push overwrites approved values. Let the schedule run before the data are approved, and do "
+            "not send earlier months that are approved.",
         )
     asked = {org_unit.id: org_unit for org_unit in facts.org_units[:LOOKED_UP]}
     combos = [combo.id for combo, is_attribute in used.items() if is_attribute]
@@ -205,8 +205,8 @@ def _check_approved(facts: Facts, workflow: str, used: Mapping[OptionCombo, bool
     except Dhis2Error as error:
         return noted(
             _APPROVED,
-            "The data set has an approval workflow: periods that are approved take no more values. Which are approved "
-            f"cannot be read: {error}",
+            "The data set has an approval workflow: periods that are approved take no more values. DHIS2 does not say "
+            f"which ones are approved: {error}",
         )
     number = count(len(asked), "org unit")
     return judged(

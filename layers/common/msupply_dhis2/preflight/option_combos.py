@@ -182,7 +182,7 @@ def _category_option(
         return f"{said}Write one of its option combos: {names}."
     (meant,) = fitting
     write = meant.identifier(scheme) or f"{meant.id} and category_option_combo_id_scheme: uid"
-    return f"{said}The one that is meant is {names}: write category_option_id: {write}."
+    return f"{said}You probably mean {names}: write category_option_id: {write}."
 
 
 def _in_full(combo: OptionCombo) -> str:
@@ -248,8 +248,8 @@ def check_category_options(facts: Facts, data_set: DataSet, used: UsedCombos) ->
         return passed(CATEGORY_OPTIONS, f"The category options of {number} take the values.")
     return failed(
         CATEGORY_OPTIONS,
-        f"The category options of {len(faulty):,} of {number} refuse values ({joined(causes)}): DHIS2 refuses "
-        f"them. {' '.join(_CURES[cause] for cause in causes)}",
+        f"DHIS2 refuses values of {len(faulty):,} of {number}, because of their category options ({joined(causes)}). "
+        f"{' '.join(_CURES[cause] for cause in causes)}",
         details,
     )
 

@@ -472,7 +472,7 @@ class _Push:
         if limit is not None and limit < setting and (limit_before is None or limit < limit_before):
             self._warn(
                 LogEvent.CALLS_REDUCED,
-                f"Calls of up to {setting:,} values are too much for this DHIS2 or the proxy before it: they now "
+                f"Calls of up to {setting:,} values are too large for this DHIS2 or the proxy before it: they now "
                 f"hold at most {limit:,}. If this goes on, set No. of items per payload to {limit:,}.",
                 values_per_call=limit,
             )
@@ -495,7 +495,7 @@ def _is_same(found: str, sent: str) -> bool:
 
 
 def _zero_not_kept(removed: str | None) -> Reason:
-    text = "The 0 is not kept by DHIS2"
+    text = "DHIS2 does not keep the 0"
     if removed is not None:
         text += f"; it was sent to remove {removed}, which was there before"
     return Reason(ZERO_NOT_KEPT, text)

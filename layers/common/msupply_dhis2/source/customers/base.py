@@ -124,7 +124,7 @@ class Customers(ABC):
         needed = [f"{table}.{column}" for table, names in self.required.items() for column in names]
         if missing := [name for name in needed if name not in self._columns]:
             raise SourceError(
-                f"{where} has no {', '.join(missing)}. Take a newer mSupply, or let it export these too; or set customers: none."
+                f"{where} has no {', '.join(missing)}. Use a newer mSupply, or let it export these too; or set customers: none."
             )
         tables = [table for table in (*self.required, *self.optional) if table in source.columns]
         if self._connection.dialect.name != "postgresql":

@@ -150,7 +150,7 @@ class DeltaTable:
         if self._damaged:
             faults.append(
                 f"The record of what DHIS2 has acknowledged cannot be read for {_named(self._damaged)}: all their "
-                "values are sent, and a new record is made. If this comes again and again, delete these rows of the "
+                "values are sent, and a new record is made. If this happens again, delete these rows of the "
                 "table."
             )
         if self._too_large:

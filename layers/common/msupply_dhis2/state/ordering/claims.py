@@ -233,8 +233,8 @@ class OrderingTable:
         if self._damaged:
             faults.append(
                 f"The rows of the table of claims that are named here cannot be read (period, org unit): "
-                f"{'; '.join(dict.fromkeys(self._damaged))}. What is not the newest of the period is not sent there, since "
-                "something newer may have been. Compute these periods again."
+                f"{'; '.join(dict.fromkeys(self._damaged))}. Only the newest values of the period are sent there, because "
+                "newer ones may have been sent before. Compute these periods again."
             )
         if self._too_many:
             faults.append(
