@@ -92,10 +92,13 @@ class ImportBrokeOffError(MsupplyDhis2Error):
 
 
 _WORDS = (
-    (r"It is tried again by itself; what fails .* when the calls pass", "Then run the same command again"),
-    (r"It is tried again by itself; if it goes on", "Run the same command again; if it goes on"),
     (
-        r"A push tries again by itself, after the time that the proxy asks for",
+        r"It is tried again \w+( itself)?; what fails .* when the calls pass",
+        "Then run the same command again",
+    ),
+    (r"It is tried again \w+( itself)?; if it goes on", "Run the same command again; if it goes on"),
+    (
+        r"A push tries again \w+( itself)?, after the time that the proxy asks for",
         "Run the same command again later",
     ),
     (

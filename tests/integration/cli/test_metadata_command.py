@@ -183,7 +183,7 @@ def test_an_answer_that_is_none(
     assert run.apply(*run.login(), "--yes") == 1
     told = capsys.readouterr().err
     assert said in told
-    assert "by itself" not in told
+    assert "tried again" not in told
     assert not dhis2.metadata.data_sets
 
 
