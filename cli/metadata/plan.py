@@ -33,6 +33,9 @@ from cli.metadata.wanted import (
 from msupply_dhis2.errors import ConfigurationError
 from msupply_dhis2.text import count, joined
 
+_DATA_WRITE = 3
+"""The place of data write in an access such as ``rwrw----``."""
+
 _SAME_NAMES = {"sections", "categoryOptionCombos"}
 """The kinds of which several may have one name: in another data set, in another category combo."""
 
@@ -171,6 +174,12 @@ def _taken(brief: Brief, existing: Existing, wanted: Sequence[Wanted], problems:
             continue
         if each.kind == "dataSets":
             _insist_on_data_set(brief, owned, existing.default_combo)
+            public = str((owned.get("sharing") or {}).get("public"))
+            if brief.access and public[_DATA_WRITE : _DATA_WRITE + 1] == "w":
+                problems.append(
+                    f"Everybody may enter data into the data set {owned['name']} in DHIS2 (public access {public}), and so type over these "
+                    "values. Take that away in DHIS2 (Sharing of the data set). It is not changed here."
+                )
         if each.kind == "dataElements" and (why := _is_something_else(brief, owned, existing.default_combo)):
             taken.add(each.key)
             problems.append(

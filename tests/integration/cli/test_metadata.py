@@ -262,6 +262,15 @@ class TestWhatIsThere:
         assert members[0] in now["dataSetElements"]
         assert len(now["dataSetElements"]) == 37
 
+    @pytest.mark.parametrize(("public", "problems"), [("rwrw----", 1), ("r-r-----", 0), ("--------", 0)])
+    def test_who_else_may_write(self, public: str, problems: int) -> None:
+        there = server()
+        body = {"id": "TheirSet001", "code": "MSUPPLY_STOCK", "name": "Stock", "periodType": "Monthly"}
+        there.put("dataSets", {**body, "sharing": {"public": public}})
+        said = make_plan(brief(access=True), there).problems
+        assert len(said) == problems
+        assert all("Everybody may enter data into the data set Stock" in each for each in said)
+
     @pytest.mark.parametrize(
         ("more", "said"),
         [
