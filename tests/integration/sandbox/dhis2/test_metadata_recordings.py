@@ -1,5 +1,6 @@
 """The stand-in is set up as real servers were, case after case, and says the same."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -186,3 +187,27 @@ def test_says_what_the_server_said(dhis2: StandIn) -> None:
         found = differences(case, send(dhis2, case))
         wrong += [f"{name}: {each}" for each in found]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_takes_what_servers_took(version: Version) -> None:
+    """The calls that set real servers up, in order: then again, when each object counts as updated."""
+    with StandIn(Metadata(org_units=(ROOT,)), version=version, now=NOW) as server:
+        for shape in ("item", "coc", "aoc"):
+            (file,) = (MORE / "payloads").glob(f"payload-{shape}-{version}.*.json")
+            calls = json.loads(file.read_text(encoding="utf-8"))["calls"]
+            for call in calls:
+                answer = requests.request(
+                    call["method"],
+                    f"{server.url}{call['path']}?{call['query'] or ''}",
+                    json=call["body"],
+                    auth=("admin", PASSWORDS["admin"]),
+                    timeout=10,
+                )
+                stats = answer.json().get("response", {}).get("stats") if answer.text else None
+                assert (answer.status_code, stats) == (call["answer_status"], call["answer_stats"]), (
+                    answer.text[:600]
+                )
+            first = calls[0]
+            again = admin(server, f"metadata?{first['query']}", first["body"])["response"]["stats"]
+            assert (again["created"], again["updated"]) == (0, first["answer_stats"]["created"])
