@@ -91,6 +91,8 @@ class Filter:
 
     path: tuple[str, ...]
     matches: Callable[[str], bool]
+    identifiers: frozenset[str] | None = None
+    """The UIDs that alone can pass, where it asks for UIDs."""
 
     @classmethod
     def parse(cls, text: str) -> "Filter":
@@ -104,7 +106,9 @@ class Filter:
         path, operator, value = [*text.split(":", 2), "", ""][:3]
         if not operator:
             raise BadFilterError(f"Invalid filter => {text}")
-        return cls(tuple(path.split(".")), _condition(operator, value))
+        asks_for_uids = path == "id" and operator in ("eq", "in")
+        identifiers = frozenset(value.strip("[]").split(",")) if asks_for_uids else None
+        return cls(tuple(path.split(".")), _condition(operator, value), identifiers)
 
     def accepts(self, view: View) -> bool:
         """Whether the object passes."""

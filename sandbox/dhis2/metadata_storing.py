@@ -70,9 +70,9 @@ def _sharing(found: Found, before: Document, owner: str, *, skips_sharing: bool)
 def _flush(server: Server, found: Found, together: Sequence[Found], *, comes_alone: bool) -> None:
     document, version = found.document, server.version
     begins = "org.hibernate.PropertyValueException: " if version.is_at_least(Version.V2_41) else ""
-    brought = {each.id for each in together}
     match found.kind.plural:
         case "dataSets":
+            brought = {each.id for each in together if each.kind.plural == "dataElements"}
             for element in document.get("dataSetElements", ()):
                 identifier = element["dataElement"].get("id")
                 if identifier not in brought and server.metadata.data_element.by_id(identifier) is None:

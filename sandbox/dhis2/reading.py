@@ -178,7 +178,7 @@ def listing(server: Server, name: str, query: Query, address: str) -> Answer:
     may_read = _reader(server, name)
     found = [
         view
-        for view in (_LISTS[name].all(server.metadata, views) if readable else ())
+        for view in (_candidates(server, name, views, filters) if readable else ())
         if (not only_own or server.user.reaches_path(view["path"]()))
         and all(condition.accepts(view) for condition in filters)
         and may_read(view["id"]())
@@ -191,6 +191,15 @@ def listing(server: Server, name: str, query: Query, address: str) -> Answer:
     shown = found[(number - 1) * size : number * size]
     pager = _pager(f"{address}/api/{name}", number, size, len(found), _first(query, "fields"))
     return json_answer({"pager": pager, name: [render(view, parse_fields(fields)) for view in shown]})
+
+
+def _candidates(server: Server, name: str, views: Views, filters: Sequence[Filter]) -> Iterable[View]:
+    """Return the objects of a list, or those alone whose UIDs are asked for: there may be thousands of others."""
+    asked = next((each.identifiers for each in filters if each.identifiers is not None), None)
+    if asked is None:
+        return _LISTS[name].all(server.metadata, views)
+    found = (_LISTS[name].one(server.metadata, views, identifier) for identifier in asked)
+    return [view for view in found if view is not None]
 
 
 def _reader(server: Server, name: str) -> Callable[[str], bool]:

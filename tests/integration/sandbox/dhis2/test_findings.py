@@ -146,7 +146,7 @@ def metadata_of(version: Version) -> Metadata:
             element("EGDlljmuT4z", "SOH_ZERO", zero_is_significant=False),
         ),
         data_sets=(
-            data_set(PER_ITEM, "MSUPPLY_STOCK", assigned, "WmP2h37tNcM", "cAm7qDM6AB8", "lIJcbbjyfAV", "vHDdu5tOC0C"),
+            data_set(PER_ITEM, "STOCK_PER_ITEM", assigned, "WmP2h37tNcM", "cAm7qDM6AB8", "lIJcbbjyfAV", "vHDdu5tOC0C"),
             data_set(SINGLE, "STOCK_SINGLE", assigned, "TiIThmyagKK", "xViLjNGmcI5"),
             data_set(BY_ATTRIBUTE, "STOCK_ATTRIBUTE", assigned, "TiIThmyagKK", "xViLjNGmcI5").model_copy(
                 update={"category_combo_id": ATTRIBUTES}
