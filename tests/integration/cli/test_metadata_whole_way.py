@@ -108,9 +108,7 @@ def settings(version: Version) -> str:
     return with_returns if version is Version.V2_43 else switched_on
 
 
-@pytest.fixture(
-    scope="module", params=[Version.V2_41, pytest.param(Version.V2_43, marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=[Version.V2_41, pytest.param(Version.V2_43, marks=pytest.mark.slow)])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Set an empty DHIS2 up, and push three months into it as the user that was made for that."""
     folder = tmp_path_factory.mktemp("whole-way")
