@@ -198,7 +198,7 @@ def command(world: World, monkeypatch: pytest.MonkeyPatch) -> Command:
     return run
 
 
-def test_preview_equals_push(world: World, command: Command) -> None:
+def test_preview_is_what_arrives(world: World, command: Command) -> None:
     as_of = datetime.now(ZoneInfo(TIME_ZONE)).isoformat()
     previewed = command("preview", "--as-of", as_of)
     assert not world.dhis2.values
@@ -207,23 +207,15 @@ def test_preview_equals_push(world: World, command: Command) -> None:
     assert len(previewed) == run.values
     assert sorted(value["value"] for value in previewed) == sorted(world.dhis2.values.values())
 
-
-def test_held_equals_preview(world: World, command: Command) -> None:
-    as_of = datetime.now(ZoneInfo(TIME_ZONE)).isoformat()
-    previewed = command("preview", "--as-of", as_of)
-    wait_for_all(world.emulator, push_by_hand(world, as_of=as_of))
+    # What DHIS2 holds, and who stored it.
     (period,) = {value["period"] for value in previewed}
-    org_unit = previewed[0]["org_unit"]
-    held = command("held", "--org-unit", org_unit, "--period", period)
-    of_org_unit = sorted(value["value"] for value in previewed if value["org_unit"] == org_unit)
-    assert sorted(value["value"] for value in held) == of_org_unit
-    assert {value["stored_by"] for value in held} == {DHIS2_USER}
+    value = previewed[0]
+    held = command("held", "--org-unit", value["org_unit"], "--period", period)
+    of_org_unit = sorted(each["value"] for each in previewed if each["org_unit"] == value["org_unit"])
+    assert sorted(each["value"] for each in held) == of_org_unit
+    assert {each["stored_by"] for each in held} == {DHIS2_USER}
 
-
-def test_explain(world: World, command: Command) -> None:
-    run = push_by_hand(world)
-    wait_for_all(world.emulator, run)
-    value = command("preview")[0]
+    # One value, from its movements to what DHIS2 holds.
     explained = command(
         "explain",
         *("--store", value["org_unit"], "--item", value["item"].partition("; ")[0]),
@@ -231,16 +223,15 @@ def test_explain(world: World, command: Command) -> None:
     )
     assert explained["value"] == value["value"]
     assert explained["formula"]
-    *of_runs, held = explained["way"]
+    *of_runs, told = explained["way"]
     assert any(each.startswith(f"Run {run.id} ") for each in of_runs)
-    assert held.startswith(f"DHIS2 holds {value['value']}, the same: stored by {DHIS2_USER}, ")
+    assert told.startswith(f"DHIS2 holds {value['value']}, the same: stored by {DHIS2_USER}, ")
 
-
-def test_mapping(world: World, command: Command) -> None:
+    # The org units of all stores.
     mapping = world.emulator.stack.invoke("ComputeFunction", {"export": "mapping"})
     lines = list(world.emulator.stack.lines_of_file(mapping["file"]))
     org_units = {line["org_unit"] for line in lines if line["kind"] == "store"}
-    assert org_units == {value["org_unit"] for value in command("preview")}
+    assert org_units == {each["org_unit"] for each in previewed}
 
 
 def test_stopped_run(world: World) -> None:
@@ -349,19 +340,14 @@ def test_refused_login(
     assert world.failed_logins == 1
 
 
-def test_watchdog_while_paused(world: World) -> None:
+def test_connection_test_closes(world: World) -> None:
     run = refused(world)
+
+    # The watchdog leaves alone what waits while sending is paused.
     looked = world.emulator.stack.invoke("WatchdogFunction", {})
     assert looked == {"message": "Nothing to do.", "findings": []}
     assert waiting(world) == run.batches
     assert world.emulator.stack.depth("FailedBatchQueue").is_empty
-    world.emulator.put_secret("Dhis2Secret", world.login)
-    world.emulator.stack.invoke("TestConnectionFunction", {"probe": True})
-    prove(run, wait_for_all(world.emulator, run))
-
-
-def test_connection_test_closes(world: World) -> None:
-    run = refused(world)
 
     # The account is fixed in DHIS2, the secret stays as it is.
     before = world.dhis2.users[DHIS2_USER]

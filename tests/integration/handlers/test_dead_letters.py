@@ -545,15 +545,15 @@ def test_unselected_is_visible(world: World) -> None:
 @pytest.mark.slow
 def test_more_than_time_allows(world: World) -> None:
     world.compute()
-    put_copies(world.aws, 80)
+    put_copies(world.aws, 40)
     move_to_dead_letters(world.aws)
     sent = 0
     for is_all in (False, True):
-        with passing(300, {"ReceiveMessage": 45} if not is_all else {}):
+        with passing(300, {"ReceiveMessage": 90} if not is_all else {}):
             redriven = ask(world, dead_letters="redrive")
         assert redriven["is_all"] == is_all
         sent += sum(group["messages"] for group in redriven["letters"])
-    assert (sent, world.waiting(), in_queue(world)) == (80, 80, [])
+    assert (sent, world.waiting(), in_queue(world)) == (40, 40, [])
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def document(**changes: object) -> str:
         "item_field_reference": "universal_code",
         "data_element_id_scheme": "code",
         "org_unit_scheme": "code",
-        "items_per_payload": 50,
+        "items_per_payload": 400,
     }
     return json.dumps({**settings, **changes})
 
