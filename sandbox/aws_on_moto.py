@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
 from unittest.mock import patch
 from uuid import uuid4
 
 import boto3
+import botocore.session
 from botocore.httpsession import URLLib3Session
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
@@ -113,6 +115,8 @@ def moto() -> Iterator[None]:
     with (
         _one_call_of_dynamodb_at_a_time(),
         _attributes_told_as_they_are(),
+        # Each session would read the descriptions of the services anew, nine tenths of what it takes to make a client.
+        patch.object(botocore.session, "create_loader", cache(botocore.session.create_loader)),
         patch.object(URLLib3Session, "send", send),
     ):
         yield

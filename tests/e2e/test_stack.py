@@ -293,7 +293,7 @@ def test_failed_schedule(world: World) -> None:
 def refused(world: World) -> Run:
     """Push with a wrong password and wait until nothing moves any more."""
     settings = parse_settings(world.settings)
-    small = settings.model_copy(update={"items_per_payload": settings.items_per_payload // 100})
+    small = settings.model_copy(update={"items_per_payload": settings.items_per_payload // 40})
     world.emulator.put_settings(small.compact())
     world.emulator.put_secret("Dhis2Secret", world.login_with(SecretStr("expired")))
     run = push_by_hand(world)

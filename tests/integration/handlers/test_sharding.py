@@ -161,7 +161,7 @@ def test_same_values(stack: Stack) -> None:
     assert (whole.answer["status"], stack.shards()) == ("sent", [])
     in_one_piece = stack.values()
 
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     planned = stack.compute(FULL, "request-2")
     assert planned.answer["status"] == "planned"
     assert stack.values() == []
@@ -177,7 +177,7 @@ def test_same_values(stack: Stack) -> None:
 @pytest.mark.slow
 def test_skipped_told_once(stack: Stack) -> None:
     whole = stack.compute(FULL)
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     planned = stack.compute(FULL, "request-2")
     worked = stack.work_all()
     assert planned.answer["skipped"]
@@ -186,7 +186,7 @@ def test_skipped_told_once(stack: Stack) -> None:
 
 
 def test_plan_counts(stack: Stack) -> None:
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     planned = stack.compute(FULL)
     message = planned.answer["message"]
     assert planned.answer["run_id"] in planned.answer["see_the_log"]
@@ -200,7 +200,7 @@ def test_plan_counts(stack: Stack) -> None:
 
 def test_dry_run(stack: Stack) -> None:
     whole = stack.compute({**FULL, "dry_run": True})
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute({**FULL, "dry_run": True}, "request-2")
     counted = [shard.said("Dry run")[0]["values"] for shard in stack.work_all()]
     assert sum(counted) == whole.answer["values"]
@@ -208,7 +208,7 @@ def test_dry_run(stack: Stack) -> None:
 
 
 def test_finished_shard_again(stack: Stack) -> None:
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute(FULL)
     message = stack.shards()[0]
     stack.work(message)
@@ -220,7 +220,7 @@ def test_finished_shard_again(stack: Stack) -> None:
 
 
 def test_shard_in_work(stack: Stack) -> None:
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute(FULL)
     message = stack.shards()[0]
     table = clients.table("stack")
@@ -242,7 +242,7 @@ def test_shard_in_work(stack: Stack) -> None:
 
 @pytest.mark.slow
 def test_planned_twice(stack: Stack) -> None:
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute(FULL)
     first = stack.work_all()
     sent = stack.values()
@@ -256,7 +256,7 @@ def test_planned_twice(stack: Stack) -> None:
 
 @pytest.mark.slow
 def test_same_run_again(stack: Stack) -> None:
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute(FULL, "request-1")
     stack.work_all()
     first = stack.values()
@@ -271,7 +271,7 @@ def test_failing_shard(
 ) -> None:
     stack.compute(FULL)
     in_one_piece = stack.values()
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute(FULL, "request-2")
     unlucky, *others = stack.shards()
     stack.take_the_database_away()
@@ -291,7 +291,7 @@ def test_failing_shard(
 def test_last_attempt(
     stack: Stack,
 ) -> None:
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute(FULL)
     message = stack.shards()[0]
     message["Attributes"]["ApproximateReceiveCount"] = str(DELIVERIES)
@@ -315,7 +315,7 @@ def test_not_a_shard(stack: Stack) -> None:
 def test_shard_by_hand(
     stack: Stack,
 ) -> None:
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute(FULL)
     message = stack.shards()[0]
     stack.work(message)
@@ -326,7 +326,7 @@ def test_shard_by_hand(
 
 
 def test_shard_of_the_future(stack: Stack) -> None:
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute(FULL)
     event = json.loads(stack.shards()[0]["Body"])
     event["shard"]["steps"][0]["as_of"] = "2062-05-01T00:00:00Z"
@@ -338,7 +338,7 @@ def test_shard_of_the_future(stack: Stack) -> None:
 
 @pytest.mark.slow
 def test_unmapped_org_unit(stack: Stack) -> None:
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     stack.compute(FULL)
     event = json.loads(stack.shards()[0]["Body"])
     event["shard"]["org_units"].append("OU_GONE")
@@ -470,7 +470,7 @@ def fail(*_: object) -> None:
 @pytest.mark.slow
 def test_months_in_shards(stack: Stack) -> None:
     expected = sent_on_the_first(stack, "2026-08-01", "2026-09-01", "2026-10-01", "2026-11-01")
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     planned = stack.compute(MONTHS)
     assert (
         "Each does 4 steps, one after the other: 2026-07, 2026-08, 2026-09, 2026-10."
@@ -634,7 +634,7 @@ def test_export(
 @pytest.mark.slow
 def test_export_in_shards(stack: Stack) -> None:
     whole = lines_of(stack.aws, stack.compute(VALUES).answer["file"])
-    stack.allow_lines(200)
+    stack.allow_lines(1_500)
     planned = stack.compute({**VALUES, "basis": "current_day"}, "request-2").answer
     assert planned["status"] == "planned"
     files = [shard.said("Export: ")[0]["file"] for shard in stack.work_all()]
