@@ -146,11 +146,6 @@ class LocalState(State):
         return say("from.here")
 
     @property
-    def about_database(self) -> str:
-        """What the command line names."""
-        return say("database.named", database=self.database, zone=self.time_zone)
-
-    @property
     def kept_as(self) -> str:
         """The file beside the settings."""
         return str(self.settings_file.with_name(f"{self.settings_file.name}.before"))
@@ -165,14 +160,13 @@ class LocalState(State):
             note = self.keep(draft, version)
         return Tested(report, draft, version, login, note)
 
-    @property
-    def about_login(self) -> str:
-        """Whose login the console knows."""
+    def about_secrets(self) -> tuple[str, str]:
+        """Return what the command line names, and whose login the console knows."""
+        database = say("database.named", database=self.database, zone=self.time_zone)
         if self.login:
-            return say("login.known", user=self.login.user)
-        return (
-            say("login.file", file=self.credentials_file) if self.credentials_file else say("login.unknown")
-        )
+            return database, say("login.known", user=self.login.user)
+        file = self.credentials_file
+        return database, say("login.file", file=file) if file else say("login.unknown")
 
     def keep_login(self, login: Login | None) -> None:
         """Keep it in memory."""

@@ -204,17 +204,6 @@ class StackState(State):
         with self._stack() as stack:
             return stack.has("DatabaseSecret")
 
-    @property
-    def about_database(self) -> str:
-        """When its address was entered; it is never read back."""
-        try:
-            with self._stack() as stack:
-                said = about_database(stack, ZoneInfo(self.time_zone))
-        except MsupplyDhis2Error as error:
-            # The page says it, and shows all else.
-            said = str(error)
-        return " ".join((said or say("path.database_missing"), say("database.zone", zone=self.time_zone)))
-
     def save_database(self, address: str) -> None:
         """Put it into the stack's secret, as ``credentials`` does."""
         parse_database_address(address)
@@ -225,6 +214,11 @@ class StackState(State):
     def saved_as(self) -> str:
         """The version of the parameter that is in force."""
         return say("stack.version", version=self._settings()[1], name=self._parameter)
+
+    @property
+    def next_version(self) -> str:
+        """The version of the parameter after this one."""
+        return say("history.version", number=int(self._settings()[1] or 0) + 1)
 
     @property
     def kept_as(self) -> str:
@@ -256,18 +250,20 @@ class StackState(State):
         note = self.keep(draft, version) if connected else ""
         return Tested(report, draft, version, login, note)
 
-    @property
-    def about_login(self) -> str:
-        """When the login was entered; it is never read back."""
-        try:
-            with self._stack() as stack:
-                set_on = entered_on(stack, "Dhis2Secret")
-        except MsupplyDhis2Error as error:
-            # The page says it, and shows all else.
-            return str(error)
-        if set_on is None:
-            return say("login.not_filled")
-        return say("login.set_on", time=written_in(set_on, ZoneInfo(self.time_zone)))
+    def about_secrets(self) -> tuple[str, str]:
+        """Return when both were entered; they are never read back."""
+        zone = ZoneInfo(self.time_zone)
+        with self._stack() as stack:
+            told, faults = side_by_side(
+                {
+                    "database": lambda: about_database(stack, zone) or say("path.database_missing"),
+                    "login": lambda: _about_login(stack, zone),
+                }
+            )
+        # The page says what could not be asked, and shows all else.
+        why = " ".join(faults)
+        database = " ".join((told.get("database", why), say("database.zone", zone=self.time_zone)))
+        return database, told.get("login", why)
 
     def keep_login(self, login: Login) -> None:
         """Put it into the stack's secret."""
@@ -434,6 +430,11 @@ class StackState(State):
         """Have the stack explain a value, and say what DHIS2 holds of it."""
         with self._stack() as stack:
             return with_held(stack.explain(question), lambda asked: stack.held(asked).values)
+
+
+def _about_login(stack: Stack, zone: ZoneInfo) -> str:
+    set_on = entered_on(stack, "Dhis2Secret")
+    return say("login.set_on", time=written_in(set_on, zone)) if set_on else say("login.not_filled")
 
 
 def _insist_on_login(login: Login, draft: Draft) -> None:

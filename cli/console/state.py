@@ -165,6 +165,11 @@ class State(ABC):
         return self.settings_name
 
     @property
+    def next_version(self) -> str:
+        """What the settings are called once they are saved; empty where versions have no names."""
+        return ""
+
+    @property
     @abstractmethod
     def kept_as(self) -> str:
         """Where the settings are kept as they stood before they were saved last."""
@@ -178,18 +183,12 @@ class State(ABC):
     def tested_from(self) -> str:
         """From where a test asks DHIS2, and which address a firewall must admit, as far as that is known."""
 
-    @property
     @abstractmethod
-    def about_database(self) -> str:
-        """What is known of mSupply's database: which it is, or when its address was entered."""
+    def about_secrets(self) -> tuple[str, str]:
+        """Return what is known of mSupply's database and of the login of DHIS2: which they are, or when they were entered."""
 
     takes_database = False
     """Whether the address of mSupply's database is entered on the page."""
-
-    @property
-    @abstractmethod
-    def about_login(self) -> str:
-        """What is known of the login of DHIS2: whose it is, or when it was entered."""
 
     @abstractmethod
     def keep_login(self, login: Login) -> None:

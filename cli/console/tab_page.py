@@ -98,6 +98,7 @@ def _form(
     folded = next(place for place, field in enumerate(fields) if field.name == FIRST_FOLDED)
     before_rows = next(place for place, field in enumerate(fields) if field.name == "setup") + 1
     logins = _logins(draft)
+    about_database, about_login = state.about_secrets()
     return render(
         state,
         "tab.html",
@@ -106,7 +107,10 @@ def _form(
         saved=saved,
         is_greyed=is_greyed,
         is_on=state.draft().uses_dhis2,
-        about_items=_about_items(state),
+        about_database=about_database,
+        about_login=about_login,
+        database_at_test=_said_of(state, "database"),
+        about_items=_said_of(state, "items"),
         is_new=not state.document(),
         above=fields[:before_rows],
         below=fields[before_rows:folded],
@@ -180,11 +184,11 @@ def _with_offers(
     return replace(field, offers=name) if name in offers else field
 
 
-def _about_items(state: State) -> str:
-    """Return what the last test said of the items that are sent."""
+def _said_of(state: State, name: str) -> str:
+    """Return what a check of the last test said; empty where there was none."""
     tested = state.connection.result if state.connection else None
     checks = tested.report.checks if tested else ()
-    return next((check.message for check in checks if check.name == "items"), "")
+    return next((check.message for check in checks if check.name == name), "")
 
 
 def _logins(draft: Draft) -> list[tuple[str, str]]:
@@ -207,6 +211,7 @@ def differences(state: State, draft: Draft, version: str) -> Response:
         draft=draft,
         version=version,
         differences=saved.differences(draft),
+        next_version=state.next_version,
         loses_comments=loses_comments(saved.document),
         is_new=not state.document(),
     )

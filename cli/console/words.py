@@ -254,6 +254,7 @@ WORDS: Mapping[str, str] = {
     "history.again": "Use {name} again",
     "history.gone": "This version is not kept any more. Choose another one.",
     "difference.title": "What is saved",
+    "difference.version": "Saved, they are {version}.",
     "difference.none": "Nothing differs from {file}. There is nothing to save.",
     "difference.caption": "Differences from {file}",
     "difference.field": "Field",

@@ -214,7 +214,7 @@ def test_titles_of_last_test(
 
 def test_saving_uploads(officer: Stacked, aws: Aws) -> None:
     page = officer.submit(officer.open("/tab"), "/tab", action="review", items_per_payload="321")
-    assert "No. of items per payload (empty) 321" in page.text
+    assert "No. of items per payload (empty) 321 Saved, they are Version " in page.text
     page = officer.submit(page, "/tab/save")
     found = aws.ssm.get_parameter(Name=PARAMETER)["Parameter"]
     assert f"saved in version {found['Version']} of {PARAMETER}" in page.text
