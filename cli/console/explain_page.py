@@ -8,6 +8,7 @@ from decimal import Decimal
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cli.console.blame import blamed
 from cli.console.pages import Fields, render
 from cli.console.state import State
 from cli.console.words import say
@@ -41,7 +42,7 @@ def show(state: State, request: Request, _: Fields) -> Response:
         try:
             explanation = state.explain(question)
         except MsupplyDhis2Error as error:
-            fault = state.in_words(str(error))
+            fault = blamed(error, state.in_words(str(error)))
     return render(
         state,
         "explain.html",

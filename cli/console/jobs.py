@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Thread
 
+from cli.console.blame import blamed
 from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.errors import MsupplyDhis2Error
 
@@ -29,6 +30,8 @@ class Job[Result]:
         How many values a push is about, and what became of them so far, by the names of the counts.
     is_stopped
         Whether somebody has stopped it.
+    waits
+        Why its values wait, where sending is paused.
     failure
         Why it ended without a result.
     """
@@ -44,6 +47,7 @@ class Job[Result]:
     queued: int = 0
     outcomes: Mapping[str, int] = field(default_factory=dict)
     is_stopped: bool = False
+    waits: str = ""
     failure: str = ""
 
     @property
@@ -85,7 +89,7 @@ def begin[Result](title: str, work: Callable[[Job[Result]], Result], unexpected:
         try:
             job.result = work(job)
         except MsupplyDhis2Error as error:
-            job.failure = str(error)
+            job.failure = blamed(error)
         except BaseException:
             job.failure = unexpected
             raise

@@ -17,6 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from cli.console.blame import blamed
 from cli.console.state import State
 from cli.console.today import link_of
 from cli.console.words import plain, say
@@ -123,7 +124,8 @@ def page[S: State](state: S, work: Work[S]) -> Callable[[Request], Any]:
             form = await _form_of(request)
             return await run_in_threadpool(work, state, request, form)
         except MsupplyDhis2Error as error:
-            return await run_in_threadpool(told, state, state.in_words(str(error)))
+            sentence = blamed(error, state.in_words(str(error)))
+            return await run_in_threadpool(told, state, sentence)
 
     return endpoint
 

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.announcement import insist_on_open, tell_from_checks
 from cli.commands.run import LIMITS
 from cli.comparison import Compared, HeldValues, Line, Preview
+from cli.console.blame import blamed
 from cli.console.jobs import Job, begin
 from cli.console.runs import Call, KnownRuns, Refused, RunShown, run_shown
 from cli.console.stack_runs import (
@@ -304,7 +305,7 @@ class StackState(State):
             if result.run_id is None or result.status not in {Status.SENT, Status.PLANNED}:
                 return Sent(result, {}, all_well=result.status is not Status.FAILED)
             job.run_id = result.run_id
-            return _followed(stack, result, job)
+            return _followed(stack, result, job, ZoneInfo(self.time_zone))
 
     def known(self) -> Known:
         """Ask the stack."""
@@ -453,7 +454,7 @@ def _login_at_aws(stack: Stack) -> str:
         return say("stack.unknown_login", why=error)
 
 
-def _followed(stack: Stack, result: ComputeResult, job: Job[Sent]) -> Sent:
+def _followed(stack: Stack, result: ComputeResult, job: Job[Sent], zone: ZoneInfo) -> Sent:
     """Look at a run until nothing of it waits, or for long enough."""
     runs, until = Runs(stack.table("RunsTable")), time.monotonic() + _PATIENCE
     while True:
@@ -463,14 +464,21 @@ def _followed(stack: Stack, result: ComputeResult, job: Job[Sent]) -> Sent:
             # Whoever finds that nothing of it waits any more closes it, with its outcome and its file.
             if run.outcome is not None:
                 break
+        # Whether sending is paused is told beside; the run is followed without it, too.
+        with suppress(MsupplyDhis2Error):
+            breaker = read_breaker(stack)
+            why = why_paused(breaker, zone)
+            job.waits = f"{why} {say('cure.' + cure_of(breaker))}" if why else ""
         if time.monotonic() > until:
             break
         time.sleep(_LOOK_EVERY)
     if run is None:
         return Sent(result, {}, all_well=False, said=(say("push.still"),))
     shown = run_shown(run)
-    refused = read_refused(stack, run.run_id) if run.rejected_file else []
-    said = shown.said if run.outcome else (say("push.still"),)
+    refused, no_file = _refused_or_why(stack, run.run_id) if run.rejected_file else ((), "")
+    said = shown.said if run.outcome else tuple(filter(None, (say("push.still"), job.waits)))
+    if no_file:
+        said = (*said, say("run.no_file", why=no_file))
     return Sent(result, shown.outcomes, refused, shown.is_well, said, run.run_id)
 
 
@@ -479,7 +487,7 @@ def _refused_or_why(stack: Stack, run_id: str) -> tuple[Sequence[Refused], str]:
     try:
         return read_refused(stack, run_id), ""
     except AwsError as error:
-        return (), str(error)
+        return (), blamed(error)
 
 
 def _value(line: Mapping[str, str | None]) -> DataValue:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cli.comparison import Compared, HeldValues, Line, Preview, compare, not_compared
+from cli.console.blame import blamed
 from cli.console.jobs import Job, begin
 from cli.console.runs import Call, KnownRuns, Refused, RunShown
 from cli.console.tab import Draft
@@ -236,7 +237,7 @@ class State(ABC):
         try:
             return compare(previewed, asked, self.draft().settings, self.mapping(), self.held)
         except MsupplyDhis2Error as error:
-            why = self.in_words(str(error))
+            why = blamed(error, self.in_words(str(error)))
             return not_compared(previewed, asked, say("preview.not_compared", why=why))
 
     @abstractmethod

@@ -126,11 +126,12 @@ def test_rejections_by_cause(officer: Officer, world: World) -> None:
     assert len(rows) == int(found[1])
     assert {row["metric"] for row in rows} == {"issued"}
     world.use(only_changes=False)
+    assert not re.search(r"dead letter|breaker|shard|\(make", page.text)
     form = next(form for form in page.forms if form.values.get("metrics") == "issued")
     officer.client.post("/push/plan", data={**form.values, "asked": "1"})
     page = officer.wait("/push")
     assert f"Send {len(rows)} values of 3 stores for 202610" in page.text
-    assert f"1 value were asked for. {len(rows) - 1} more are of the same stores" in page.text
+    assert f"Asked for: 1 value. There are {len(rows) - 1} more of the same stores" in page.text
 
 
 def test_one_value_through_all(officer: Officer, world: World) -> None:
@@ -174,12 +175,18 @@ def test_last_calls(officer: Officer, world: World) -> None:
     logs.delete_log_group(logGroupName=LOG_GROUP)
 
 
-def test_pause_and_resume(officer: Officer, world: World) -> None:
+def test_pause_and_resume(officer: Officer, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.console.stack_state._PATIENCE", 0.0)
     officer.submit(officer.open("/runs"), "/runs/pause", reason="DHIS2 is upgraded")
     page = officer.open("/runs?done=pause")
     assert "Sending is paused since" in page.text
     assert "because somebody paused it (DHIS2 is upgraded). Nothing is lost." in page.text
     assert world.aws.breaker().state == "open (by hand)"
+    officer.submit(officer.open("/push"), "/push/plan", basis="previous_month", as_of="2026-11-03")
+    officer.submit(officer.wait("/push"), "/push/send")
+    told = officer.wait("/push").text
+    assert "Values of it still wait." in told
+    assert "Sending is paused since" in told
     officer.submit(page, "/runs/resume")
     assert world.aws.breaker().state == "closed"
     assert "Sending goes on." in officer.open("/runs").text
