@@ -37,6 +37,7 @@ from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
 from msupply_dhis2.source import Catalogue
+from msupply_dhis2.text import count
 from sandbox.charts import charts_of
 from sandbox.dhis2 import ADMIN, StandIn
 from sandbox.emulator import Emulator
@@ -134,9 +135,7 @@ def command(
     )
     if most is not None:
         lines = finished.stdout.splitlines()
-        more = (
-            [] if len(lines) <= most else [f"(and {len(lines) - most} more lines, about the whole database)"]
-        )
+        more = [f"(and {count(len(lines) - most, 'more line')})"] if len(lines) > most else []
         console.print("\n".join(map(escape, (*lines[:most], *more))))
     return finished.returncode
 
@@ -237,7 +236,7 @@ def show_outcomes(story: Story, outcomes: Outcomes) -> None:
     """Print what became of every value: each batch, and each rejected value with its reason."""
     table = Table("Batch", *(title.capitalize() for title in ("sent", *OUTCOMES)), title_justify="left")
     for line in outcomes.batches:
-        cells = (str(line.fields[name]) for name in ("sent", *OUTCOMES))
+        cells = (f"{line.fields[name]:,}" for name in ("sent", *OUTCOMES))
         table.add_row(str(line.fields.get("batch_id", ""))[-12:], *cells)
     counts = outcomes.counts
     total = (counts.sent, counts.stored, counts.unchanged, counts.rejected, counts.unaccounted)

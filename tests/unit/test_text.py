@@ -24,6 +24,7 @@ def test_names_with_commas(names: list[str], written: str) -> None:
     [
         (["Kamo"], "Kamo"),
         (["Kamo, North"], "Kamo, North"),
+        (["1,234 stores", "2 items"], "1,234 stores and 2 items"),
         (["Kamo", "Opua"], "Kamo and Opua"),
         (["Kamo", "Opua", "Rawene"], "Kamo, Opua and Rawene"),
         (["Kamo, North", "Opua"], "Kamo, North; and Opua"),

@@ -1,5 +1,6 @@
 """Numbers, lists and guesses as they stand in sentences."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -35,7 +36,7 @@ def joined(parts: Iterable[str]) -> str:
 
 def _between(parts: Sequence[str]) -> str:
     """Return what stands between several things: semicolons where one of them could be several."""
-    return "; " if any("," in part or " and " in part for part in parts) else ", "
+    return "; " if any(re.search(r",(?!\d)| and ", part) for part in parts) else ", "
 
 
 def closest(text: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:

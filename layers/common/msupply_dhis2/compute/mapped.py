@@ -1,6 +1,7 @@
 """What is mapped in mSupply's database, for the connection test and for an export."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC
 
@@ -15,7 +16,7 @@ from msupply_dhis2.periods import add_days
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source, Verification
 from msupply_dhis2.source.customers import customers_of
-from msupply_dhis2.text import count
+from msupply_dhis2.text import count, joined
 
 BYTES_OF_A_LIST = 2_500_000
 """Bytes of JSON that the list of stores, or of items, may have: 10,000 stores with long names have 2 MB."""
@@ -45,13 +46,19 @@ def check_database(
     notes = (*mapped.notes(settings, named=False), *mapped.catalogue.warnings)
     return ComputeResult(
         status=Status.DATABASE_REACHED,
-        message=f"mSupply's database answers. It has identifiers for {count(len(stores), 'store')} and {count(len(items), 'item')}."
-        f" {verification}".rstrip(),
+        message=f"mSupply's database answers. It has identifiers for {_counted(mapped, len(items))}. {verification}".rstrip(),
         stores=len(stores),
         items=len(items),
         mapped=names_of(
             stores, items, (*mapped.skipped, *mapped.blank), mapped.skipped_stores, notes
         ).model_copy(update={"customers": reports}),
+    )
+
+
+def _counted(mapped: Mapped, items: int) -> str:
+    kinds = Counter(store.kind for org_unit in mapped.org_units for store in org_unit.stores)
+    return joined(
+        [*(count(number, kind) for kind, number in sorted(kinds.items(), reverse=True)), count(items, "item")]
     )
 
 
@@ -108,7 +115,7 @@ def export_mapping(
         write({"kind": "skipped", "why": sentence})
     return ComputeResult(
         status=Status.EXPORTED,
-        message=f"Export: {count(len(stores), 'store')} and {count(len(items), 'item')} are mapped. Nothing was sent.",
+        message=f"Export: {_counted(mapped, len(items))} are mapped. Nothing was sent.",
         stores=len(stores),
         items=len(items),
         skipped=mapped.skipped,
