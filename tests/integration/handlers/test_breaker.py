@@ -150,7 +150,7 @@ def all_is_well(country: Country, answer: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_three_day_outage(country: Country) -> None:
-    country.world.use(only_changes=False, items_per_payload=60)
+    country.world.use(only_changes=False, items_per_payload=40)
     answer = country.world.compute()
     first, *others = country.world.aws.messages()
     country.push(first)
