@@ -322,8 +322,9 @@ def divide_by(lines: int) -> None:
 
 
 def settings_of(url: str, *, only_changes: bool) -> Settings:
-    """Return the project's sample settings with stock on hand of the day, and the other eleven metrics of last month."""
-    document = json.loads(parse_settings((ROOT / "settings.yaml").read_text(encoding="utf-8")).compact())
+    """Return the worked settings of category option combos with stock on hand of the day, and the other metrics of last month."""
+    worked = ROOT / "docs" / "examples" / "category_option_combo.yaml"
+    document = json.loads(parse_settings(worked.read_text(encoding="utf-8")).compact())
     rows = [
         row
         | (
