@@ -152,3 +152,26 @@ def test_refused_login(with_login: Callable[[], Browser], dhis2: StandIn) -> Non
     assert "has ended" not in page.text
     assert "another-secret" not in page.source
     assert not any(request.method == "POST" for request in dhis2.requests)
+
+
+def test_runs_here(with_login: Callable[[], Browser]) -> None:
+    officer = with_login()
+    assert "Only a stack sends by itself" in officer.open("/runs").text
+    assert "Only a stack keeps what could not be delivered." in officer.open("/not-delivered").text
+    assert officer.open("/runs/push-1").status == 404
+    assert officer.client.get("/runs/refused.csv?id=push-1").status_code == 400
+    sent(officer, looked_at(officer))
+    run = officer.open(next(link for link in officer.open("/runs").links if link.startswith("/runs/push")))
+    assert re.search(r"Ended: complete. (\d+) values: \1 stored\. .* all \1", run.text)
+    calls = officer.open(next(link for link in run.links if link.startswith("/runs/calls?")))
+    assert "POST /api/dataValueSets 200 imported" in calls.text
+    assert PASSWORD not in calls.source
+
+
+def test_failed_push_among_the_runs(with_login: Callable[[], Browser], dhis2: StandIn) -> None:
+    officer = with_login()
+    page = looked_at(officer)
+    dhis2.faults.next(FaultKind.STATUS, times=None, status=503)
+    sent(officer, page)
+    text = officer.open("/runs").text
+    assert re.search(r"failed (\d+) values: \1 not sent", text), text

@@ -230,6 +230,7 @@ def test_stopped_and_the_rest_sent(officer: Officer, world: World) -> None:
     assert f": {values:,} new." in page.text
 
 
+@pytest.mark.slow
 def test_run_of_a_schedule_again(officer: Officer, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run = {"manual": False, "interval": "monthly", "basis": None, "as_of": None}
     values = world.compute(**run, scheduled_time="2026-11-05T00:00:00Z")["values"]
