@@ -6,7 +6,7 @@ import io
 import json
 import subprocess
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -15,8 +15,10 @@ import pytest
 from pydantic import SecretStr
 
 from cli.__main__ import main
+from cli.console.stack_today import read_known
 from cli.credentials import PendingSecret
 from cli.stack import FunctionFailedError, LogRecord
+from msupply_dhis2.periods import Interval
 from msupply_dhis2.settings import parse_settings
 from sandbox.demo import Run, outcomes_of, prove, wait_for_all
 from sandbox.dhis2 import FaultKind
@@ -86,6 +88,21 @@ def test_schedules(
 
 
 # ---------------------------------------------------------------------------------------------- test connection
+
+
+def test_first_page(world: World) -> None:
+    run = push_by_hand(world)
+    wait_for_all(world.emulator, run)
+    stack, url = world.emulator.stack, parse_settings(world.settings).url
+    known = read_known(stack, url, datetime.now(UTC), ZoneInfo(TIME_ZONE))
+    assert known.faults == []
+    assert known.runs[0].said.startswith(f"{run.values:,} values: ")
+    assert known.runs[0].of_all
+    assert known.last is not None
+    assert known.last.user == DHIS2_USER
+    assert set(known.schedules) == set(Interval)
+    assert (known.waiting, known.not_delivered) == (0, 0)
+    assert known.database.startswith("Its address was entered on")
 
 
 def test_typed_login(world: World) -> None:
