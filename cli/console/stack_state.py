@@ -477,6 +477,8 @@ def _followed(stack: Stack, result: ComputeResult, job: Job[Sent], zone: ZoneInf
     shown = run_shown(run)
     refused, no_file = _refused_or_why(stack, run.run_id) if run.rejected_file else ((), "")
     said = shown.said if run.outcome else tuple(filter(None, (say("push.still"), job.waits)))
+    if shown.already_stored:
+        said = (*said, say("run.already_stored", number=f"{shown.already_stored:,}"))
     if no_file:
         said = (*said, say("run.no_file", why=no_file))
     return Sent(result, shown.outcomes, refused, shown.is_well, said, run.run_id)

@@ -390,6 +390,7 @@ WORDS: Mapping[str, str] = {
     "push.another": "This is not what you looked at last, so nothing was sent. Open Manual push data, and look again.",
     "push.off": "Use DHIS2 is off, so no schedule sends anything. This push sends all the same, once.",
     "push.last": "The last push",
+    "push.waits": "The push of {values} values goes on.",
     "push.sum": "The push of {values} values has ended, {time}.",
     "push.outcomes": "What became of the values",
     "push.refused": "What is not in DHIS2, by cause",
