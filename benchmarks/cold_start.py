@@ -86,6 +86,14 @@ class Seconds:
     processor: float
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How long a function's import took, and that with its first use."""
+
+    imported: Seconds
+    used: Seconds
+
+
 def main() -> None:
     """Measure, and print three tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -146,8 +154,8 @@ def print_times(layers: dict[str, Path], runtime: Path, repeat: int) -> None:
     for function in FUNCTIONS:
         reference = None
         for kind, layer in layers.items():
-            imported = [seconds(function, layer, runtime, "") for _ in range(repeat)]
-            used = [seconds(function, layer, runtime, FIRST_USE[function]) for _ in range(repeat)]
+            started = [seconds(function, layer, runtime, FIRST_USE[function]) for _ in range(repeat)]
+            imported, used = [run.imported for run in started], [run.used for run in started]
             of_processor = min(run.processor for run in used)
             reference = reference or of_processor
             shown = (
@@ -197,15 +205,16 @@ def print_sizes(sources: Path, bytecode: Path) -> None:
     table.row("the whole layer", *(f"{size / 1000:,.0f}" for size in whole))
 
 
-def seconds(function: str, layer: Path, runtime: Path, first_use: str) -> Seconds:
+def seconds(function: str, layer: Path, runtime: Path, first_use: str) -> Start:
     """Import a function in a new interpreter, and use it as its first invocation does."""
+    say = "print(time.perf_counter() - start[0], time.process_time() - start[1])"
     program = (
         "import time\nstart = time.perf_counter(), time.process_time()\n"
-        f"import app\n{first_use}\n"
-        "print(time.perf_counter() - start[0], time.process_time() - start[1])"
+        f"import app\n{say}\n{first_use}\n{say}"
     )
-    passed, processor = interpret(function, layer, runtime, "-c", program).stdout.split()
-    return Seconds(float(passed), float(processor))
+    said = interpret(function, layer, runtime, "-c", program).stdout.splitlines()
+    imported, used = (Seconds(*map(float, line.split())) for line in said)
+    return Start(imported, used)
 
 
 def quickest_shares(function: str, layer: Path, runtime: Path, repeat: int) -> Counter[str]:

@@ -494,7 +494,7 @@ def start_seconds(function: str) -> float:
     """Measure the processor's seconds of a cold start."""
     packages = Path(boto3.__file__).parents[1]
     layer = ROOT / "layers" / "common"
-    return cold_start.seconds(function, layer, packages, FIRST_USE[function]).processor
+    return cold_start.seconds(function, layer, packages, FIRST_USE[function]).used.processor
 
 
 @dataclass(frozen=True, slots=True)
