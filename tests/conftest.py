@@ -11,6 +11,7 @@ from msupply_dhis2.push.job import Dhis2Session
 from msupply_dhis2.state import dead_letters
 from sandbox.aws_on_moto import BUCKET, Aws, MotoStack, moto
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
+from tests.support.compiled_once import compiled_once
 from tests.support.distribution import FilesAndStack
 from tests.support.kept_tables import close_engines
 from tests.support.laws import register_profiles
@@ -39,6 +40,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> Files
 def pytest_sessionfinish() -> None:
     """Leave no connection to a database open."""
     close_engines()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_compiled_once() -> Iterator[None]:
+    with compiled_once():
+        yield
 
 
 @pytest.fixture(scope="session")
