@@ -105,8 +105,8 @@ format: ready ## Format the code
 	$(RUN) ruff format .
 
 .PHONY: bench
-bench: ready ## Measure; STORES=, ITEMS=, MOVEMENTS=, CUSTOMERS= set sizes, ONLY=compute chooses one, REPORT=file writes a file
-	@$(RUN) python -m benchmarks $(ONLY) $(if $(STORES),--stores $(STORES)) $(if $(ITEMS),--items $(ITEMS)) \
+bench: ready ## Measure in five minutes; NATION=yes the rest; STORES=, ITEMS=, MOVEMENTS=, CUSTOMERS= set sizes, ONLY=compute chooses one
+	@$(RUN) python -m benchmarks $(ONLY) $(if $(NATION),--nation) $(if $(STORES),--stores $(STORES)) $(if $(ITEMS),--items $(ITEMS)) \
 		$(if $(MOVEMENTS),--movements $(MOVEMENTS)) $(if $(CUSTOMERS),--customers $(CUSTOMERS)) $(if $(REPEAT),--repeat $(REPEAT)) \
 		$(if $(REPORT),--report "$(REPORT)")
 

