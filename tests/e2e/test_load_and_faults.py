@@ -331,10 +331,12 @@ def test_all_counts_agree(world: World, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def held_by_dhis2(world: World, value: DataValue) -> str | None:
-    return world.dhis2.value(
+    """Return what DHIS2 holds; yes and no as mSupply's 1 and 0."""
+    held = world.dhis2.value(
         value.data_element,
         value.org_unit,
         value.period,
         value.category_option_combo,
         value.attribute_option_combo,
     )
+    return {"true": "1", "false": "0"}.get(held or "", held)
