@@ -277,7 +277,7 @@ class LocalState(State):
 
     def refused_of_all(self, value: Mapping[str, str]) -> list[tuple[RunShown, Sequence[Refused], str]]:
         """Return those that may be about a value."""
-        return [(run, run.refused, "") for run in self.known_runs().runs if run.is_about(value)]
+        return [(run, run.refused, "") for run in self.known_runs().runs if run.may_be_about(value)]
 
     def calls(self, run_id: str, since: datetime | None, until: datetime | None) -> Sequence[Call]:  # noqa: ARG002 - those that are kept
         """Return the calls that are kept of one."""

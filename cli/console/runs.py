@@ -144,13 +144,20 @@ class RunShown:
             return {}
         return form_of(self.event, self.as_of)
 
-    def is_about(self, value: Mapping[str, str]) -> bool:
-        """Return whether it computed a value, named by store, item, metric and period, as far as its event tells."""
+    def may_be_about(self, value: Mapping[str, str]) -> bool:
+        """Return whether it was about the metric and the period of a value; its event may name the store by its code."""
         asked = self.asked
         if asked is None or (value.get("period") and self.periods and value["period"] not in self.periods):
             return False
-        metrics = asked.metrics is None or not value.get("metric") or value["metric"] in asked.metrics
-        return metrics and all(
+        metric = value.get("metric", "").replace(" ", "_")
+        return asked.metrics is None or not metric or metric in asked.metrics
+
+    def is_about(self, value: Mapping[str, str]) -> bool:
+        """Return whether it computed a value, named by store, item, metric and period, as far as its event tells."""
+        asked = self.asked
+        if asked is None or not self.may_be_about(value):
+            return False
+        return all(
             names is None or not value.get(name) or folded(value[name]) in map(folded, names)
             for name, names in (("store", asked.stores), ("item", asked.items))
         )

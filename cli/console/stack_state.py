@@ -365,7 +365,7 @@ class StackState(State):
             since = datetime.now(UTC) - LOOKED_BACK
             ids = [run.run_id for run in recent_runs(stack, since)[0]]
             runs = [run for run in read_each(ids, lambda run_id: read_run(stack, run_id)) if run is not None]
-            about = [run for run in runs if run.is_about(value)]
+            about = [run for run in runs if run.may_be_about(value)]
             with_file = {run.id: run for run in about if run.has_refused}
             files = dict(
                 zip(

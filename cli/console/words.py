@@ -484,7 +484,7 @@ WORDS: Mapping[str, str] = {
     "found.title": "One value through all runs",
     "found.link": "In all runs",
     "found.button": "Find",
-    "found.ask": "Name a store and an item, by name or code as the runs have them.",
+    "found.ask": "Name a store and an item, as the runs and the preview name them.",
     "found.none": "None of the last runs was about this value.",
     "found.help": "The runs that were about it, the newest first.",
     "found.became": "What became of it",
