@@ -59,6 +59,7 @@ def _page(state: State, done: str = "", status: int = 200) -> Response:
         done=done,
         is_on=draft.uses_dhis2,
         why_not=why,
+        has_faults=bool(draft.faults),
         wrong=[check for check in tested.report.checks if not check.ok] if tested and not why else [],
         first=say(
             "switch.first",
