@@ -307,8 +307,8 @@ def watch(story: Story, emulator: Emulator, run: Run) -> Outcomes:
     return outcomes
 
 
-def on_sample(story: Story) -> None:
-    """Show the whole path on a sample database and an empty stand-in for DHIS2."""
+def on_sample(story: Story, *, stays: bool) -> None:
+    """Show the whole path on a sample database and an empty stand-in for DHIS2, and then its console if it stays up."""
     with ExitStack() as held:
         story.step("A sample mSupply database, and an empty DHIS2")
         with story.doing("a PostgreSQL server with the tables of Open mSupply"):
@@ -349,12 +349,32 @@ def on_sample(story: Story) -> None:
 
         _show_a_customer(story, dhis2, customers, settings)
         _show_charts(story, dhis2)
+        if stays:
+            _stay_up(story, emulator)
 
         story.step("Cleaning up")
         with story.doing("sam delete"):
             emulator.delete()
         with story.doing("the emulator, PostgreSQL and the stand-in are stopped, their files removed"):
             held.close()
+
+
+def _stay_up(story: Story, emulator: Emulator) -> None:
+    """Open the console on the stack, as an officer who has the two policies of its outputs, until Ctrl-C."""
+    story.step("The console, until Ctrl-C")
+    story.say("Open the address in your browser. It works once.")
+    sys.stdout.flush()
+    console_of_stack = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "cli", "console", "--stack", emulator.name, "--no-browser"],
+        cwd=PROJECT,
+        env=emulator.officer("officer", "Viewer", "Operator"),
+    )
+    try:
+        must(console_of_stack.wait() == 0, "The console did not stay up; it says why above.")
+    except KeyboardInterrupt:
+        # Ctrl-C reaches the console, too, where both are in the foreground of a terminal.
+        console_of_stack.terminate()
+        console_of_stack.wait()
 
 
 def _set_dhis2_up(story: Story, held: ExitStack, emulator: Emulator, dhis2: StandIn) -> None:
@@ -560,6 +580,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if bool(options.source) != bool(options.dhis2_url):
         console.print("For your own systems give both SOURCE=… and DHIS2_URL=…", style="red")
         return 2
+    if options.source and options.console:
+        console.print("The demo's console is for its sample. For your own systems: make console", style="red")
+        return 2
     signal.signal(signal.SIGTERM, _interrupt)
     story = Story()
     console.print(f"[bold]{STACK}: from mSupply's database to DHIS2, on this machine[/bold]")
@@ -567,7 +590,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.source:
             on_own_systems(story, options)
         else:
-            on_sample(story)
+            on_sample(story, stays=options.console)
     except (DemoError, ToolError, MsupplyDhis2Error) as error:
         console.print(f"\n[bold red]The demo failed.[/bold red] {escape(str(error))}")
         return 1
@@ -575,6 +598,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("\nInterrupted. Everything that was started is stopped and removed.")
         return 130
     story.end()
+    if not options.source and not options.console:
+        console.print("To do all this in a browser: make demo CONSOLE=yes")
     return 0
 
 
@@ -605,6 +630,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--timezone", default=given.get("TIMEZONE", "UTC"), metavar="NAME", help="such as Pacific/Auckland"
+    )
+    parser.add_argument(
+        "--console",
+        action="store_true",
+        default="CONSOLE" in given,
+        help="open the console at the end, until Ctrl-C",
     )
     parser.add_argument(
         "--yes", action="store_true", default="YES" in given, help="send to your DHIS2 without asking"

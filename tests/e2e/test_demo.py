@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+
+import httpx2
 
 from sandbox.tools import PROJECT
 
@@ -49,24 +52,45 @@ def assert_nothing_is_left(temporary: Path) -> None:
     assert [path.name for path in temporary.iterdir() if not path.name.startswith("uv-")] == []
 
 
-def make_demo(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run ``make demo`` where nobody can be asked; its output and its messages come as one text."""
-    return subprocess.run(
-        ["make", "--no-print-directory", "demo"],  # noqa: S607 - whichever make there is
+@contextmanager
+def started(*options: str, within: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start the demo as in a terminal of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sandbox.demo", *options],
         cwd=PROJECT,
-        env=environment,
+        env=environment(within),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
+        start_new_session=True,
+        # A shell that runs the tests in the background has them ignore the interrupt, and what they start too.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs yet
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_every_value_arrives(tmp_path: Path) -> None:
-    finished = make_demo(environment(tmp_path))
-    said = finished.stdout
-    assert finished.returncode == 0, said
+    lines = []
+    with started("--console", within=tmp_path) as process:
+        assert process.stdout
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("http://127.0.0.1:"):
+                break
+        else:
+            raise AssertionError("".join(lines))
+        with httpx2.Client(follow_redirects=True, timeout=60, trust_env=False) as browser:
+            page = browser.get(lines[-1].strip())
+        assert page.status_code == 200
+        assert "user/officer" in page.text
+        os.killpg(process.pid, signal.SIGINT)
+        said = "".join((*lines, process.stdout.read()))
+        assert process.wait(STOPS_WITHIN) == 0, said
     in_order = [
         "sam build",
         "sam deploy",
@@ -84,6 +108,7 @@ def test_every_value_arrives(tmp_path: Path) -> None:
         "in Outreach post 1:",
         "What the dashboard shows",
         "mSupply stock availability by district: Northern District ",
+        "The console, until Ctrl-C",
         "sam delete",
         "Done in",
     ]
@@ -100,19 +125,7 @@ def test_every_value_arrives(tmp_path: Path) -> None:
 
 
 def test_interrupted(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox.demo"],
-        cwd=PROJECT,
-        env=environment(tmp_path),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        # A shell that runs the tests in the background has them ignore the interrupt, and what they start too.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs yet
-    )
-    try:
+    with started(within=tmp_path) as process:
         assert process.stdout
         for line in process.stdout:
             if "ok sam build" in line:
@@ -123,9 +136,6 @@ def test_interrupted(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         rest = process.stdout.read()
         assert process.wait(STOPS_WITHIN) == 130, rest
-    finally:
-        process.kill()
-        process.communicate()
     assert "Interrupted" in rest
     assert "Traceback" not in rest
     assert_nothing_is_left(tmp_path)
