@@ -8,7 +8,7 @@ PLAN ?= dhis2-plan
 override EVENT := $(value EVENT)
 override SOURCE := $(value SOURCE)
 override DHIS2_URL := $(value DHIS2_URL)
-export STACK SETTINGS EVENT PLAN SOURCE DHIS2_URL CREDENTIALS TIMEZONE YES
+export STACK SETTINGS EVENT PLAN SOURCE DHIS2_URL CREDENTIALS TIMEZONE YES CONSOLE
 
 # Each stack has answers of its own (region, time zone, e-mail address): those of one country are not those of another.
 ANSWERS := $(if $(filter msupply-dhis2,$(STACK)),samconfig.toml,samconfig.$(STACK).toml)
@@ -58,7 +58,7 @@ help: ## Show what there is to make
 
 ## On your own machine
 .PHONY: demo
-demo: ready ## Show the whole path on this machine; SOURCE=postgresql://... DHIS2_URL=https://... takes your own systems
+demo: ready ## Show the whole path on this machine; CONSOLE=yes: then its console; SOURCE=, DHIS2_URL=: on your own systems
 	@$(RUN) python -m sandbox.demo
 
 .PHONY: by-hand
@@ -86,6 +86,10 @@ test: ready ## Run the fast tests; they must run nine of ten statements of the l
 test-slow: ready ## Run all other tests: laws with all examples, every fault, the stack on the emulator, the benchmarks
 	@# Those of the deployed stack, which wait most, begin first.
 	$(TEST) -m "slow or law" --hypothesis-profile=slow
+
+.PHONY: journeys
+journeys: ready ## Try the console in a browser; ONLY=words: these journeys; SCREENSHOTS=yes: take the pictures of the docs anew
+	$(if $(SCREENSHOTS),SCREENSHOTS=docs/console) $(RUN) pytest -q tests/e2e/test_console.py $(if $(ONLY),-k "$(ONLY)")
 
 .PHONY: lint
 lint: ready ## Check code (ruff, mypy), who imports whom (import-linter) and template (cfn-lint)

@@ -2,7 +2,7 @@
 
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
-ON_ONE_STACK = ("test_demo_on_own_systems.py", "test_fan_out.py", "test_stack.py")
+ON_ONE_STACK = ("test_demo_on_own_systems.py", "test_fan_out.py", "test_console.py", "test_stack.py")
 """The files that share a deployed stack, in whichever process they run: to build and deploy it takes a quarter of a minute."""
 
 
