@@ -8,6 +8,7 @@ YAML 1.1 for true and false (a text field refuses those, with the cure) and for 
 import json
 import re
 import unicodedata
+from functools import lru_cache
 
 import yaml
 
@@ -148,6 +149,8 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+# A page of the console reads the same settings a dozen times.
+@lru_cache(maxsize=4)
 def _read_yaml(text: str) -> object:
     if found := _FROM_A_WORD_PROCESSOR.search(text):
         character = found[1]
