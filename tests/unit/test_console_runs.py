@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cli.console.causes import causes_of
 from cli.console.runs import Refused, RunShown, is_value
 from msupply_dhis2.state.run import Outcome
 
@@ -78,3 +79,36 @@ def test_sums() -> None:
 def test_is_value(asked: dict[str, str], *, found: bool) -> None:
     value = {"store": "Kamo; Opua", "item": "Amoxicillin", "metric": "stock on hand", "period": "202610"}
     assert is_value(Refused("rejected", "E7612", "", "", value), asked) is found
+
+
+def refused(period: str, store: str = "Kamo", code: str = "E7612") -> Refused:
+    value = {"store": store, "item": "Amoxicillin; ORS", "metric": "issued", "period": period, "value": "1"}
+    return Refused("rejected", code, "why", "cure", value)
+
+
+def test_causes_and_again() -> None:
+    same = {"basis": "as_in_settings", "as_of": "2026-11-05T04:30:00+13:00", "all_stores": "true"}
+    values = [
+        *(refused("202610", store) for store in ("Kamo", "Opua", "Kamo")),
+        *(refused(period) for period in ("202608", "202607")),
+        refused("202610", code="E7610"),
+    ]
+    found = causes_of(values, same)
+    assert [cause["title"] for cause in found] == [
+        "3 values rejected (E7612)",
+        "2 values rejected (E7612), 202607, 202608",
+        "1 value rejected (E7610)",
+    ]
+    named = {"items": "Amoxicillin\nORS", "metrics": "issued"}
+    instant = {"basis": "as_in_settings", "as_of": "2026-11-05T04:30:00+13:00"}
+    assert found[0]["again"] == {**instant, "stores": "Kamo\nOpua", **named, "asked": "3"}
+    assert found[1]["again"] == {"months": "2026-07..2026-08", "stores": "Kamo", **named, "asked": "2"}
+
+
+def test_causes_of_one_month() -> None:
+    by_hand = {"basis": "current_day", "as_of": "2026-11-05"}
+    assert causes_of([refused("202609")], by_hand)[0]["again"]["as_of"] == "2026-11-05"  # type: ignore[index]
+    same = {"basis": "as_in_settings", "as_of": "2026-11-05"}
+    (cause,) = causes_of([refused("202609")], same)
+    assert cause["again"]["months"] == "2026-09..2026-09"  # type: ignore[index]
+    assert "as_of" in causes_of([refused("2026Q3")], same)[0]["again"]  # type: ignore[operator]
