@@ -153,14 +153,6 @@ class _Reader:
         match name, arguments:
             case "if", [condition, yes, no]:
                 return yes if condition else no
-            case "isNull", [value]:
-                return float(value is None)
             case "isNotNull", [value]:
                 return float(value is not None)
-            case "firstNonNull", _:
-                return next((value for value in arguments if value is not None), None)
-            case "greatest", _:
-                return max((value for value in arguments if value is not None), default=None)
-            case "least", _:
-                return min((value for value in arguments if value is not None), default=None)
         raise BadExpressionError(f"{name} with {len(arguments)} arguments")
