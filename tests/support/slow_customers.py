@@ -552,12 +552,12 @@ def values_of_pair(
     if not reports:
         return {}
     last = max(reports, key=lambda report: (report.day, report.rank))
-    if last.contradicts_itself:
-        answer.named[Why.CONTRADICTION, last.number] += 1
     with_flows = [report for report in reports if report.period is not None and not report.is_count]
     within = [report for report in with_flows if lies_within(report, span)]
     chosen = without_overlaps(within)
     for report in reports:
+        if report.contradicts_itself and (report is last or report in chosen):
+            answer.named[Why.CONTRADICTION, report.number] += 1
         if report not in chosen and (report is not last or report in with_flows):
             is_replaced = report is not last or report in within
             answer.named[Why.SUPERSEDED if is_replaced else Why.WITHHELD, report.number] += 1
