@@ -115,6 +115,7 @@ def test_commands(tmp_path: Path) -> None:
     assert int(counts["stored"]) == int(counts["values"]) > 1000
 
 
+@pytest.mark.slow
 def test_one_target(capfd: pytest.CaptureFixture[str]) -> None:
     assert by_hand.main() == 0
     shown = capfd.readouterr().out
