@@ -29,7 +29,7 @@ from msupply_dhis2.preflight.job import ConnectionReport
 from msupply_dhis2.text import count, joined
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_dynamodb.service_resource import DynamoDBServiceResource, Table
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
@@ -147,6 +147,7 @@ class Stack:
         self._endpoint = endpoint
         self._resources: dict[str, str] = {}
         self._clients: dict[str, Any] = {}
+        self._dynamodb: DynamoDBServiceResource | None = None
         self._making = Lock()
 
     @property
@@ -168,8 +169,11 @@ class Stack:
         """Return one of the stack's DynamoDB tables."""
         name = self.resource(logical_id)
         with self._making:
-            dynamodb = self._session.resource("dynamodb", endpoint_url=self._endpoint, config=_CONFIG)
-            return dynamodb.Table(name)
+            if self._dynamodb is None:
+                self._dynamodb = self._session.resource(
+                    "dynamodb", endpoint_url=self._endpoint, config=_CONFIG
+                )
+            return self._dynamodb.Table(name)
 
     def resource(self, logical_id: str) -> str:
         """Return the physical id (a function's name, a queue's URL) of one of the template's resources.

@@ -67,6 +67,12 @@ class World:
             UUID=self.emulator.stack.resource("PushFunctionBatch"), Enabled=on
         )
 
+    def start_push_anew(self) -> None:
+        """Have push begin cold, so that it knows nothing of DHIS2 any more."""
+        functions, name = self.emulator.stack.client("lambda"), self.emulator.stack.resource("PushFunction")
+        limit = functions.get_function_configuration(FunctionName=name)["Timeout"]
+        functions.update_function_configuration(FunctionName=name, Timeout=limit)
+
     def set_up(self) -> None:
         """Put settings, credentials and DHIS2 in order, whatever the test before left."""
         self.emulator.put_settings(self.settings)

@@ -207,6 +207,7 @@ def test_rejection(officer: Officer, world: World) -> None:
     for element in metadata.data_elements:
         if str(element.code).startswith(str(row.prefix)):
             world.dhis2.metadata = with_whole_numbers_only(world.dhis2.metadata, str(element.code))
+    world.start_push_anew()
     try:
         send(officer, Stores=clinic(world))
         officer.waits_for("What is not in DHIS2, by cause")
@@ -226,6 +227,7 @@ def test_rejection(officer: Officer, world: World) -> None:
         all_is_well(officer)
     finally:
         world.dhis2.metadata = metadata
+        world.start_push_anew()
     assert len(world.dhis2.values) > before
 
 
