@@ -49,6 +49,10 @@ def test_compute_without_dhis2_client() -> None:
     assert "requests" not in loaded_by("compute")
 
 
+def test_compute_explains_when_asked() -> None:
+    assert not [module for module in loaded_by("compute") if module.startswith("msupply_dhis2.explain")]
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_event_classes(function: str) -> None:
     assert "aws_lambda_powertools" in loaded_by(function)

@@ -24,8 +24,6 @@ from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.domain.reading import with_names
 from msupply_dhis2.errors import AwsError, MsupplyDhis2Error, SettingsError, ShardError
-from msupply_dhis2.explain.job import parse_question
-from msupply_dhis2.handlers.explain import explain_value
 from msupply_dhis2.handlers.invocation import ERROR, INFO, WARNING, LogEvent, RunsInvocation
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings, parse_settings
@@ -224,6 +222,10 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
 
     def explain(self, event: Mapping[str, object]) -> dict[str, object]:
         """Explain a value."""
+        # Asked rarely, so that runs start without it.
+        from msupply_dhis2.explain.job import parse_question  # noqa: PLC0415
+        from msupply_dhis2.handlers.explain import explain_value  # noqa: PLC0415
+
         question, settings = parse_question(event), self.read_settings()
         settings.require_complete()
         open_database = self._open_database(settings.database_trust)
