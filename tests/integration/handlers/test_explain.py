@@ -66,7 +66,7 @@ def test_other_run_is_left_out(world: World) -> None:
 def test_bad_question(world: World) -> None:
     for question, why in (
         ({"item": "AMX", "store": "KAM"}, "explain.metric is missing"),
-        ({"item": "AMX", "metric": "SOH"}, "explain: Name a store or a customer, one of the two"),
+        ({"item": "AMX", "metric": "SOH"}, "explain: Name either a store or a customer"),
         ({"item": "AMX", "metric": "SOH", "shop": "KAM"}, "explain.shop: there is no such field"),
     ):
         invocation = invoke("compute", {"explain": question}, world.capsys)
