@@ -98,7 +98,10 @@ def metadata_for(catalogue: Catalogue, customers: Sequence[Store] = ()) -> Metad
     org_units = {store.org_unit: store.name for store in (*customers, *catalogue.stores)}
     references = {reference: item.name for item in catalogue.items for reference in item.fields.values()}
     return stock_metadata(
-        list(org_units.items()), list(references.items()), [metric.value for metric in Metric]
+        list(org_units.items()),
+        list(references.items()),
+        [metric.value for metric in Metric],
+        stocked_out="INTEGER_ZERO_OR_POSITIVE",
     )
 
 

@@ -67,6 +67,7 @@ def stock_metadata(
     period_type: str = "Monthly",
     open_future_periods: int = 1,
     zero_is_significant: bool = True,
+    stocked_out: str = "BOOLEAN",
 ) -> Metadata:
     """Set up org units, and for each setup of the DHIS2 tab a data set that suits it.
 
@@ -84,6 +85,8 @@ def stock_metadata(
         Of every data set.
     zero_is_significant
         Of every data element; false makes zeros vanish up to 2.42.
+    stocked_out
+        The value type of "stocked out" where it has a data element of its own.
 
     Returns
     -------
@@ -97,7 +100,7 @@ def stock_metadata(
             Category option combos of the data elements: ``STOCK_{reference}`` (prefix ``STOCK_``), with the
             same option combos.
         ``MSUPPLY_STOCK``
-            Different data elements per item: ``SOH_{reference}`` and so on; stocked out is a boolean.
+            Different data elements per item: ``SOH_{reference}`` and so on; stocked out is a boolean unless asked otherwise.
         ``STOCK_SINGLE``
             A single data element: ``{reference}``, the data elements of ``STOCK_ATTRIBUTE``, but in a data
             set without a category combo of its own.
@@ -117,7 +120,7 @@ def stock_metadata(
             id=uid("dataElement", code),
             code=code,
             name=name,
-            value_type="BOOLEAN" if metric == "stocked_out" else "NUMBER",
+            value_type=stocked_out if metric == "stocked_out" else "NUMBER",
             zero_is_significant=zero_is_significant,
             category_combo_id=category_combo_id,
         )
