@@ -1,6 +1,7 @@
 """What a push says before it begins: which one it is, its periods and their days, and whether DHIS2 would refuse them."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from msupply_dhis2.compute.event import BasisChoice, ComputeEvent, written_months
@@ -18,6 +19,8 @@ _TITLES = {
     BasisChoice.AS_IN_SETTINGS: "As scheduled, each row on its own basis",
 }
 
+_SECONDS = re.compile(r"(T\d\d:\d\d):[\d.]+")
+
 
 class RefusedPushError(MsupplyDhis2Error):
     """DHIS2 would refuse every value of a push, so nothing is queued or sent."""
@@ -27,7 +30,9 @@ def title_of(event: ComputeEvent) -> str:
     """Name the push that an event asks for."""
     if event.months is not None:
         return f"Months that are over, {written_months(event.months)}"
-    as_of = f", as of {event.as_of}" if event.as_of else ""
+    # To the minute: a page asks for the instant of its preview, microseconds and all.
+    to_the_minute = _SECONDS.sub(r"\1", event.as_of or "")
+    as_of = f", as of {to_the_minute}" if event.as_of else ""
     return f"{_TITLES[event.basis_choice]}{as_of}"
 
 

@@ -224,6 +224,12 @@ WRONG = failed("period format", "Period format 'YYYY' makes 2026; every value is
             "As scheduled, each row on its own basis.\nDHIS2 would refuse every value.",
         ),
         (["--as-of", "2026-10-31"], None, 0, "Manual push, current day, as of 2026-10-31.\n"),
+        (
+            ["--as-of", "2026-10-31T22:30:05.123456+13:00"],
+            None,
+            0,
+            "Manual push, current day, as of 2026-10-31T22:30+13:00.\n",
+        ),
         (["--months", "2026-01..2026-03"], None, 0, "Months that are over, 2026-01..2026-03.\n"),
         (["--event", '{"shard": {}}'], None, 0, "The rest.\n"),
     ],

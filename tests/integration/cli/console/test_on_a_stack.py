@@ -513,7 +513,7 @@ def test_today(officer: Stacked, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> N
     page = officer.open("/")
     assert page.status == 200
     assert "What could not be asked" not in page.text
-    assert "Sending is paused since" in page.text
+    assert "Sending has been paused since" in page.text
     assert "5 values wait to be sent" in page.text
     assert re.search(r"on the 5th, 04:30 none in the last 40 days 5 \w+, 04:30", page.text)
     assert re.search(r"manual not yet 5 0 0 0 5", page.text)

@@ -189,14 +189,14 @@ def test_pause_and_resume(officer: Officer, world: World, monkeypatch: pytest.Mo
     monkeypatch.setattr("cli.console.stack_state._PATIENCE", 0.0)
     officer.submit(officer.open("/runs"), "/runs/pause", reason="DHIS2 is upgraded")
     page = officer.open("/runs?done=pause")
-    assert "Sending is paused since" in page.text
+    assert "Sending has been paused since" in page.text
     assert "because somebody paused it (DHIS2 is upgraded). Nothing is lost." in page.text
     assert world.aws.breaker().state == "open (by hand)"
     officer.submit(officer.open("/push"), "/push/plan", basis="previous_month", as_of="2026-11-03")
     officer.submit(officer.wait("/push"), "/push/send")
     told = officer.wait("/push").text
     assert re.search(r"The push of \d+ values goes on\. Values of it still wait\.", told)
-    assert "Sending is paused since" in told
+    assert "Sending has been paused since" in told
     officer.submit(page, "/runs/resume")
     assert world.aws.breaker().state == "closed"
     assert "Sending goes on." in officer.open("/runs").text
