@@ -19,7 +19,7 @@ import pytest
 
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.handlers import push as push_on_aws
-from msupply_dhis2.handlers import watchdog
+from msupply_dhis2.handlers import push_batch, watchdog
 from msupply_dhis2.state.run import COUNTERS, Outcome, Run
 from msupply_dhis2.state.runs import Runs
 from sandbox.dhis2 import FaultKind, ValueKey
@@ -233,7 +233,8 @@ def test_compute(country: Country, how: Harm) -> None:
 
 @each_harm
 @pytest.mark.slow
-def test_push(country: Country, how: Harm) -> None:
+def test_push(country: Country, how: Harm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_batch, "SUCCESS_NOTED_EVERY", timedelta())
     for at, event in country.events():
         country.compute(event)
         first, *others = country.take()
