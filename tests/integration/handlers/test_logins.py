@@ -135,6 +135,18 @@ def test_concurrent_functions(
     assert sorted(isinstance(error, RefusedBeforeError) for error in errors) == [False, True, True, True]
 
 
+def test_corrected_while_waiting(breakers: BreakerTable) -> None:
+    breakers.change(lambda breaker: breaker.logging_in(LOGIN, EARLY))
+
+    def wait(_: float) -> None:
+        breakers.change(lambda breaker: breaker.login_refused(LOGIN, "Authentication failed.", EARLY))
+        breakers.change(lambda breaker: breaker.login_accepted(NEWER))
+
+    with pytest.raises(RefusedBeforeError):
+        log_in(breakers, LOGIN, refusing(), lambda: EARLY, wait)
+    assert breakers.read().state is State.CLOSED
+
+
 def test_crashed_attempt(breakers: BreakerTable) -> None:
     now, waited = EARLY, 0.0
     breakers.change(lambda breaker: breaker.logging_in(LOGIN, EARLY))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import AwsBusyError, EventError
 from msupply_dhis2.handlers import push as push_on_aws
 from msupply_dhis2.handlers import push_batch
-from msupply_dhis2.state.breaker import Breaker, BreakerTable, Login, State
+from msupply_dhis2.state.breaker import Breaker, BreakerTable, Login, State, log_in
 from msupply_dhis2.state.connections import last_success, read_call_limit, record_success
 from msupply_dhis2.state.runs import Runs
 from sandbox.dhis2 import FaultKind, StandIn, User, stock_metadata
@@ -285,6 +286,28 @@ def test_missing_table(aws: Aws, dhis2: StandIn, push: Push) -> None:
     aws.table.delete()
     assert len(push(body_of(dhis2, "12")).again) == 1
     assert dhis2.requests == []
+
+
+def test_login_corrected_while_waiting(
+    aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breakers = BreakerTable(aws.table, lambda _: None)
+    tried: list[Login] = []
+
+    def other_function(breaker: Breaker, login: Login, now: datetime) -> Breaker:
+        tried.append(login)
+        return breaker if len(tried) == 1 else logging_in(breaker, login, now)
+
+    def wait(_: float) -> None:
+        login, now = tried[0], datetime.now(UTC)
+        breakers.change(lambda breaker: breaker.login_refused(login, "Authentication failed.", now))
+        breakers.change(lambda breaker: breaker.login_accepted(replace(login, version="corrected")))
+
+    logging_in = Breaker.logging_in
+    monkeypatch.setattr(Breaker, "logging_in", other_function)
+    monkeypatch.setattr(push_batch, "log_in", partial(log_in, sleep=wait))
+    assert len(push(body_of(dhis2, "12")).again) == 1
+    assert breakers.read().state is State.CLOSED
 
 
 def test_success_noted_once_a_minute(

@@ -119,7 +119,8 @@ class BatchPush:
         except Dhis2AuthenticationError as error:
             forget_sessions()
             text, now = str(error), datetime.now(UTC)
-            tools.breakers.change(lambda each: each.login_refused(login, text, now))
+            if not (isinstance(error, RefusedBeforeError) and error.is_noted):
+                tools.breakers.change(lambda each: each.login_refused(login, text, now))
             raise
         return None
 

@@ -242,9 +242,14 @@ def _breaker(item: Mapping[str, Any]) -> Breaker:
 
 
 class RefusedBeforeError(Dhis2AuthenticationError):
-    """DHIS2 refused this login earlier; it was not asked again."""
+    """DHIS2 refused this login earlier; it was not asked again.
 
-    def __init__(self, login: Login) -> None:
+    ``is_noted``: it refused it to another function, for which this one waited. That one has opened the breaker, which may be
+    closed again by now, because the credentials were corrected.
+    """
+
+    def __init__(self, login: Login, *, is_noted: bool = False) -> None:
+        self.is_noted = is_noted
         super().__init__(
             f"DHIS2 was not asked: it has refused this version of the login of {login.user} before. If the account is "
             "fixed in DHIS2, test the connection (make test-connection)."
@@ -272,6 +277,8 @@ def log_in(
         attempt = _begin(breakers, login, clock, sleep)
         client.get("/api/me", {"fields": "id"})
     except Dhis2AuthenticationError as error:
+        if isinstance(error, RefusedBeforeError) and error.is_noted:
+            raise
         message, now = str(error), clock()
         breakers.change(lambda breaker: breaker.login_ended(attempt).login_refused(login, message, now))
         raise
@@ -285,10 +292,12 @@ def _begin(
     breakers: BreakerTable, login: Login, clock: Callable[[], datetime], sleep: Callable[[float], None]
 ) -> datetime | None:
     """Return until when this function alone may log in."""
+    has_waited = False
     while True:
         claimed = breakers.change(lambda breaker: breaker.logging_in(login, clock()))
         if login in claimed.after.refused:
-            raise RefusedBeforeError(login)
+            raise RefusedBeforeError(login, is_noted=has_waited)
         if claimed.is_written:
             return claimed.after.login_until
         sleep(_LOOK_AGAIN_SECONDS)
+        has_waited = True
