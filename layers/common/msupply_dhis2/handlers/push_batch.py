@@ -98,7 +98,25 @@ class BatchPush:
             try:
                 if login in breaker.refused:
                     raise RefusedBeforeError(login)
-                self._send(settings, login, credentials, ending)
+                session = self._session(login, settings, credentials)
+                is_tracked = self._is_tracked(settings)
+                if settings.only_changes and not is_tracked:
+                    # Before anything is sent: where push breaks off nobody could tell afterwards.
+                    self._invalidate_delta(settings)
+                limit, started = session.batch_size.limit, time.perf_counter()
+                done, seconds_left = self._before.settled, tools.seconds_left
+                # Until its result says otherwise: where push breaks off nobody knows what was sent.
+                ending.lingers = True
+                result = push(batch, session, settings=settings, done=done, seconds_left=seconds_left)
+                seconds = time.perf_counter() - started
+                ending.lingers, ending.held_periods = result.may_still_be_applied, result.held_periods
+                if result.outcomes:
+                    # Before anything is said about the values: what could not be noted is sent and counted again.
+                    self._note_result(result, is_tracked=is_tracked)
+                tools.metrics.add_metric(name="BatchSeconds", unit=MetricUnit.Seconds, value=seconds)
+                self._note_answer(result, login, session.batch_size.limit, limit)
+                if result.failure:
+                    raise result.failure
             except Dhis2AuthenticationError as error:
                 forget_sessions()
                 text, now = str(error), datetime.now(UTC)
@@ -106,29 +124,6 @@ class BatchPush:
                     tools.breakers.change(lambda each: each.login_refused(login, text, now))
                 raise
         return None
-
-    def _send(self, settings: Settings, login: Login, credentials: Dhis2Credentials, ending: Ending) -> None:
-        """Send what is left of the batch, and note what became of it; raise why values of it wait."""
-        tools, batch = self._tools, self._batch
-        session = self._session(login, settings, credentials)
-        is_tracked = self._is_tracked(settings)
-        if settings.only_changes and not is_tracked:
-            # Before anything is sent: where push breaks off nobody could tell afterwards.
-            self._invalidate_delta(settings)
-        limit, started = session.batch_size.limit, time.perf_counter()
-        done, seconds_left = self._before.settled, tools.seconds_left
-        # Until its result says otherwise: where push breaks off nobody knows what was sent.
-        ending.lingers = True
-        result = push(batch, session, settings=settings, done=done, seconds_left=seconds_left)
-        seconds = time.perf_counter() - started
-        ending.lingers, ending.held_periods = result.may_still_be_applied, result.held_periods
-        if result.outcomes:
-            # Before anything is said about the values: what could not be noted is sent and counted again.
-            self._note_result(result, is_tracked=is_tracked)
-        tools.metrics.add_metric(name="BatchSeconds", unit=MetricUnit.Seconds, value=seconds)
-        self._note_answer(result, login, session.batch_size.limit, limit)
-        if result.failure:
-            raise result.failure
 
     # Before anything is sent
 
