@@ -3,12 +3,7 @@
 import sys
 from collections.abc import Mapping
 
-from msupply_dhis2.dhis2.error_catalogue import (
-    EXPLANATIONS,
-    OWN_EXPLANATIONS,
-    ConnectionFault,
-    Explanation,
-)
+from msupply_dhis2.dhis2.error_catalogue import ConnectionFault, Explanation, read_catalogue
 
 
 def _table(explanations: Mapping[str, Explanation]) -> list[str]:
@@ -16,7 +11,7 @@ def _table(explanations: Mapping[str, Explanation]) -> list[str]:
         "| code | what it means | who can fix it | how | may pass |",
         "|---|---|---|---|---|",
         *(
-            f"| {code} | {explanation.meaning} | {explanation.who.value} | {explanation.cure} | "
+            f"| {code} | {explanation.meaning} | {explanation.who} | {explanation.cure} | "
             f"{'yes' if explanation.may_pass else 'no'} |"
             for code, explanation in explanations.items()
         ),
@@ -25,10 +20,11 @@ def _table(explanations: Mapping[str, Explanation]) -> list[str]:
 
 def catalogue_as_markdown() -> str:
     """Write ``docs/errors.md``."""
+    catalogue = read_catalogue()
     lines = [
         "# What the messages mean",
         "",
-        "Generated from `layers/common/msupply_dhis2/dhis2/error_catalogue.py`; edit that file.",
+        "Generated from `layers/common/msupply_dhis2/dhis2/error_catalogue.yaml`; edit that file.",
         "",
         "## When DHIS2 cannot be reached, or refuses the login",
         "",
@@ -38,10 +34,9 @@ def catalogue_as_markdown() -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {fault.kind} | {words.problem.format(url='URL', username='the user', seconds='N')}. | {words.cure}. | "
-        f"{'yes' if words.error.is_transient else 'no'} |"
+        f"| {fault.kind} | {problem}. | {cure}. | {'yes' if fault.error.is_transient else 'no'} |"
         for fault in ConnectionFault
-        for words in [fault.value]
+        for problem, cure in [fault.words(url="URL", username="the user", seconds="N")]
     ]
     lines += [
         "",
@@ -51,7 +46,7 @@ def catalogue_as_markdown() -> str:
         "",
         "### What this integration finds itself",
         "",
-        *_table(OWN_EXPLANATIONS),
+        *_table(catalogue.ours),
         "",
         "### What DHIS2 says",
         "",
@@ -59,7 +54,7 @@ def catalogue_as_markdown() -> str:
         "From 2.43 many codes refuse all values of a call although one is wrong: push finds the wrong one, and the",
         "others are sent again.",
         "",
-        *_table({code: EXPLANATIONS[code] for code in sorted(EXPLANATIONS.keys() - OWN_EXPLANATIONS)}),
+        *_table(dict(sorted(catalogue.dhis2.items()))),
     ]
     return "\n".join(lines) + "\n"
 

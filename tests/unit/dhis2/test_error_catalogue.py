@@ -1,22 +1,28 @@
 """The catalogue of DHIS2's error codes and of the faults of a connection."""
 
 import itertools
+import re
+import subprocess
+import sys
 
 import pytest
 
 from cli.error_document import catalogue_as_markdown
-from msupply_dhis2.dhis2.error_catalogue import (
-    EXPLANATIONS,
-    NO_REASON,
-    OWN_EXPLANATIONS,
-    ConnectionFault,
-    Who,
-    explain,
-)
+from msupply_dhis2.dhis2.error_catalogue import NO_REASON, ConnectionFault, explain, read_catalogue
 from msupply_dhis2.errors import Dhis2AuthenticationError
 from tests.support.paths import PROJECT
 
+LAYER = PROJECT / "layers/common/msupply_dhis2"
 DOCUMENT = PROJECT / "docs" / "errors.md"
+CATALOGUE = read_catalogue()
+EXPLANATIONS = {**CATALOGUE.ours, **CATALOGUE.dhis2}
+WORDS = {fault: fault.words(url="URL", username="USER", seconds="5") for fault in ConnectionFault}
+WHO = {
+    "whoever sets up mSupply",
+    "a DHIS2 administrator",
+    "whoever keeps the settings of this integration",
+    "the developers of this integration",
+}
 
 ROW_BY_ROW = [
     *(f"E{number}" for number in range(7600, 7605)),
@@ -57,6 +63,7 @@ MAY_PASS = {
 def test_import_codes_explained(code: str) -> None:
     explanation = explain(code, "text")
     assert explanation is EXPLANATIONS[code]
+    assert explanation.who in WHO
     assert explanation.meaning.endswith(".")
     assert explanation.cure.endswith(".")
 
@@ -66,8 +73,22 @@ def test_passing_faults_say_so() -> None:
 
 
 def test_own_codes() -> None:
-    assert set(OWN_EXPLANATIONS) == set(OURS)
+    assert set(CATALOGUE.ours) == set(OURS)
     assert not [code for code in OURS if code.startswith("E")]
+
+
+def test_codes_stand_once() -> None:
+    text = (LAYER / "dhis2/error_catalogue.yaml").read_text(encoding="utf-8")
+    codes = [code for codes in re.findall(r"^  (E\d.*):$", text, re.MULTILINE) for code in codes.split()]
+    assert sorted(codes) == sorted(CATALOGUE.dhis2)
+
+
+def test_words_are_read_late() -> None:
+    program = (
+        "from msupply_dhis2.dhis2 import client, error_catalogue as it; print(it.read_catalogue.cache_info())"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "misses=0" in ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -91,7 +112,7 @@ def test_cure_in_screen_words(code: str, cure: str) -> None:
 def test_unknown_code() -> None:
     explanation = explain("E9999", "something new")
     assert "E9999 is not in the catalogue" in explanation.meaning
-    assert explanation.who is Who.DHIS2
+    assert explanation.who == "a DHIS2 administrator"
 
 
 def test_texts_without_codes() -> None:
@@ -104,16 +125,27 @@ def test_unknown_text() -> None:
 
 
 def test_connection_faults() -> None:
-    problems = [fault.value.problem for fault in ConnectionFault]
-    assert len(set(problems)) == len(problems)
+    assert {fault.kind for fault in ConnectionFault} == CATALOGUE.connection.keys()
+    assert len({problem for problem, _ in WORDS.values()}) == len(ConnectionFault)
+
+
+def test_kinds_are_names() -> None:
+    assert all(fault.kind == fault.name.lower().replace("_", " ") for fault in ConnectionFault)
+
+
+def test_phrases_are_used() -> None:
+    said = " ".join(cure for _, cure in WORDS.values())
+    said += " ".join(each.meaning + each.cure for each in EXPLANATIONS.values())
+    assert all(phrase in said for phrase in CATALOGUE.phrases.values())
+    assert "{" not in said
 
 
 def test_refused_login() -> None:
-    refused = [fault.value for fault in ConnectionFault if fault.value.error is Dhis2AuthenticationError]
+    refused = [problem for fault, (problem, _) in WORDS.items() if fault.error is Dhis2AuthenticationError]
     assert len(refused) == 17
     # The connection test shows what comes before the first full stop.
-    assert {words.problem.partition(". ")[0][:21] for words in refused} == {"Authentication failed"}
-    assert not [words for words in refused if "{" in words.problem.partition(". ")[0]]
+    assert {problem.partition(". ")[0][:21] for problem in refused} == {"Authentication failed"}
+    assert not [problem for problem in refused if "URL" in problem.partition(". ")[0]]
 
 
 def test_document_is_current() -> None:

@@ -396,7 +396,7 @@ class Dhis2Client:
             self._has_answered |= is_of_dhis2(body) and fault in _SAID_BY_DHIS2
         retry_after = seconds_to_wait(response)
         detail = ", ".join((f"status {response.status_code}", *said(response, body, self.mask(response))))
-        if retry_after is not None and fault.value.error.is_transient:
+        if retry_after is not None and fault.error.is_transient:
             # Not as it came, which may be anything.
             detail += f", Retry-After: {retry_after:g}"
         return self.error(fault, detail, retry_after=retry_after)
@@ -429,13 +429,13 @@ class Dhis2Client:
         retry_after: float | None = None,
     ) -> Dhis2Error:
         """Return a fault in the words of the catalogue, with the server's own; ``seconds`` an answer was waited for."""
-        words = fault.value
         waited = self._connect_timeout if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
-        url = _shown(self._base_url)
-        problem = words.problem.format(url=url, username=self._user, seconds=f"{waited or 0:g}")
-        message = f"{problem}{f' ({detail})' if detail else ''}. {words.cure}."
-        error = words.error(message, retry_after=retry_after)
-        error.may_still_be_applied = words.may_still_be_applied
+        problem, cure = fault.words(
+            url=_shown(self._base_url), username=self._user, seconds=f"{waited or 0:g}"
+        )
+        message = f"{problem}{f' ({detail})' if detail else ''}. {cure}."
+        error = fault.error(message, retry_after=retry_after)
+        error.may_still_be_applied = fault.may_still_be_applied
         if isinstance(error, Dhis2AuthenticationError):
             self.refused_login = error
         return error

@@ -6,7 +6,8 @@ from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
 
 @pytest.mark.parametrize("fault", ConnectionFault)
 def test_nothing_is_said_of_a_push(fault: ConnectionFault) -> None:
-    said = in_words_of_import(f"{fault.value.problem}. {fault.value.cure}.")
+    problem, cure = fault.words(url="URL", username="USER", seconds="5")
+    said = in_words_of_import(f"{problem}. {cure}.")
     assert "tried again" not in said.replace("not tried again", "")
     assert "tries again" not in said
     assert "redrive" not in said
