@@ -78,25 +78,25 @@ def history(org_unit: OrgUnit, group: ItemGroup) -> GroupHistory:
 
 
 def test_shared_org_unit() -> None:
-    org_units, unmapped = group_stores([OPUA, KAMO_PHARMACY, KAMO], combo_settings())
+    org_units, skipped = group_stores([OPUA, KAMO_PHARMACY, KAMO], combo_settings())
     assert org_units == (OrgUnit("OU_KAMO", (KAMO, KAMO_PHARMACY)), OrgUnit("OU_OPUA", (OPUA,)))
-    assert unmapped == ()
+    assert skipped == ()
 
 
 def test_store_without_uid() -> None:
     of = combo_settings().model_copy(update={"org_unit_scheme": Scheme.UID})
     good = Store("s4", "KOP", "Kopu", "a1234567890")
-    org_units, unmapped = group_stores([KAMO, good], of)
+    org_units, skipped = group_stores([KAMO, good], of)
     assert [org_unit.code for org_unit in org_units] == ["a1234567890"]
-    assert unmapped[0].subject == "Kamo"
-    assert "'OU_KAMO' in its field Dhis2Code is not a DHIS2 UID" in unmapped[0].reason
+    assert skipped[0].named == "Kamo (KAM)"
+    assert "'OU_KAMO' in its field Dhis2Code is not a DHIS2 UID" in skipped[0].reason
 
 
 def test_item_groups() -> None:
     brand, generic = item("Brand", universal_code="368c74bf"), item("Generic", universal_code="368c74bf")
-    groups, unmapped = group_items([generic, item("Other"), brand], [], combo_settings())
+    groups, skipped = group_items([generic, item("Other"), brand], [], combo_settings())
     assert groups == (ItemGroup("368c74bf", (brand, generic)),)
-    assert unmapped == ()
+    assert skipped == ()
 
 
 def test_option_combo_for_metric() -> None:
@@ -160,13 +160,13 @@ def test_names_of_all_sources() -> None:
 def test_data_element_per_metric() -> None:
     of = per_item_settings()
     amoxicillin = item("Amoxicillin", user_field_1="AMOX", issued_id="AMOX_ISSUED")
-    groups, unmapped = group_items([amoxicillin], of.active_rows, of)
+    groups, skipped = group_items([amoxicillin], of.active_rows, of)
     values = mapped(
         of,
         history(OrgUnit("OU_KAMO", (KAMO,)), groups[0]),
         {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO, Metric.ISSUED: 2 * MICRO}},
     )
-    assert unmapped == ()
+    assert skipped == ()
     assert [value.key for value in values] == [
         ("SOH_AMOX", "202602", "OU_KAMO", None, None),
         ("AMOX_ISSUED", "202602", "OU_KAMO", None, None),
@@ -176,14 +176,14 @@ def test_data_element_per_metric() -> None:
 def test_empty_field() -> None:
     of = per_item_settings()
     half = item("Amoxicillin", user_field_1="AMOX")
-    groups, unmapped = group_items([half, item("Bandage")], of.active_rows, of)
+    groups, skipped = group_items([half, item("Bandage")], of.active_rows, of)
     values = mapped(
         of,
         history(OrgUnit("OU_KAMO", (KAMO,)), groups[0]),
         {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO, Metric.ISSUED: 2 * MICRO}},
     )
     assert [value.data_element for value in values] == ["SOH_AMOX"]
-    assert [(subject.subject, subject.reason) for subject in unmapped] == [
+    assert [(each.name, each.reason) for each in skipped] == [
         (
             "Amoxicillin",
             "No value in issued_id (issued). Fill it in in mSupply to send the metrics in brackets.",
@@ -195,14 +195,14 @@ def test_empty_field() -> None:
 def test_field_without_uid() -> None:
     of = per_item_settings("data_element_id_scheme: uid")
     wrong = item("Amoxicillin", user_field_1="AMOX", issued_id="a1234567890")
-    groups, unmapped = group_items([wrong], of.active_rows, of)
+    groups, skipped = group_items([wrong], of.active_rows, of)
     values = mapped(
         of,
         history(OrgUnit("OU_KAMO", (KAMO,)), groups[0]),
         {Basis.CURRENT_DAY: {Metric.STOCK_ON_HAND: MICRO, Metric.ISSUED: MICRO}},
     )
     assert [value.data_element for value in values] == ["a1234567890"]
-    assert "'AMOX' in user_field_1 is not a DHIS2 UID" in unmapped[0].reason
+    assert "'AMOX' in user_field_1 is not a DHIS2 UID" in skipped[0].reason
 
 
 def test_single_data_element() -> None:
@@ -280,5 +280,5 @@ def test_missing_field() -> None:
   - {metric: received, active: true, custom_field_name: user_field_2, interval: daily, basis: current_day}
 """
     of = settings("data_element_per_item", rows, "data_element_id_scheme: code")
-    _, unmapped = group_items([item("Amoxicillin", user_field_2="X")], of.active_rows, of)
-    assert "user_field_1 (stock on hand, issued)" in unmapped[0].reason
+    _, skipped = group_items([item("Amoxicillin", user_field_2="X")], of.active_rows, of)
+    assert "user_field_1 (stock on hand, issued)" in skipped[0].reason

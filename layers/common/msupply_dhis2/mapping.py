@@ -13,25 +13,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 from typing import Self
 
 from msupply_dhis2.domain.data_value import JOINED_BY, Column, DataValue, Identifier, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.report import GroupReports
-from msupply_dhis2.domain.stock import GroupHistory, Item, ItemGroup, OrgUnit, Store
+from msupply_dhis2.domain.stock import GroupHistory, Item, ItemGroup, Kind, OrgUnit, Skipped, Store
 from msupply_dhis2.metrics.calculate import GroupValues
 from msupply_dhis2.metrics.quantity import format_value
 from msupply_dhis2.periods import Basis, Calendar, Window, window
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
 from msupply_dhis2.text import count, joined
-
-
-@dataclass(frozen=True, slots=True)
-class Unmapped:
-    """A store or an item that cannot be sent, and what to do about it."""
-
-    subject: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +35,7 @@ class Claimant:
     metric: Metric
 
     def __str__(self) -> str:
-        """Name the items and the metric."""
-        return f"{JOINED_BY.join(item.name for item in self.group.items)} ({self.metric.label})"
+        return f"{_named(self.group.items)} ({self.metric.label})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +56,21 @@ class Collision:
 
 def group_stores(
     stores: Iterable[Store], settings: Settings, field: str | None = None
-) -> tuple[tuple[OrgUnit, ...], tuple[Unmapped, ...]]:
+) -> tuple[tuple[OrgUnit, ...], tuple[Skipped, ...]]:
     """Gather stores, or customers, by org unit, in the order of the org units' codes; some have what is no identifier.
 
     ``field`` is where they keep it, if not in the store field.
     """
-    by_code, unmapped = _by_identifier(
-        [(store, store.org_unit) for store in stores],
-        settings.org_unit_scheme,
-        f"its field {field or settings.store_field_reference}",
-        "Org unit scheme",
+    place = f"its field {field or settings.store_field_reference}"
+    by_code, skipped = _by_identifier(
+        [(store, store.org_unit) for store in stores], settings.org_unit_scheme, place, "Org unit scheme"
     )
-    return tuple(OrgUnit(code, tuple(of_it)) for code, of_it in by_code), unmapped
+    return tuple(OrgUnit(code, tuple(of_it)) for code, of_it in by_code), skipped
 
 
 def group_items(
     items: Iterable[Item], rows: Sequence[DataElementRow], settings: Settings
-) -> tuple[tuple[ItemGroup, ...], tuple[Unmapped, ...]]:
+) -> tuple[tuple[ItemGroup, ...], tuple[Skipped, ...]]:
     """Gather the items by item reference; with different data elements per item each is a group of its own.
 
     Items without a reference are left out without a word; with different data elements per item, one that has some of the
@@ -89,52 +79,51 @@ def group_items(
     if settings.setup is Setup.DATA_ELEMENT_PER_ITEM:
         return _items_by_themselves(items, rows, settings)
     field = str(settings.item_field_reference)
-    by_reference, unmapped = _by_identifier(
-        [(item, item.fields[field]) for item in items if field in item.fields],
-        settings.data_element_id_scheme,
-        field,
-        "Data element ID scheme",
+    references = [(item, item.fields[field]) for item in items if field in item.fields]
+    by_reference, skipped = _by_identifier(
+        references, settings.data_element_id_scheme, field, _DATA_ELEMENT_SCHEME
     )
-    return tuple(ItemGroup(reference, tuple(of_it)) for reference, of_it in by_reference), unmapped
+    return tuple(ItemGroup(reference, tuple(of_it)) for reference, of_it in by_reference), skipped
+
+
+_DATA_ELEMENT_SCHEME = "Data element ID scheme"
 
 
 def _by_identifier[Thing: (Store, Item)](
     things: Iterable[tuple[Thing, str]], scheme: Scheme, field: str, scheme_title: str
-) -> tuple[list[tuple[str, list[Thing]]], tuple[Unmapped, ...]]:
+) -> tuple[list[tuple[str, list[Thing]]], tuple[Skipped, ...]]:
     by_identifier: dict[str, list[Thing]] = defaultdict(list)
-    unmapped = []
+    skipped = []
     for thing, identifier in sorted(things, key=lambda pair: (pair[0].name, pair[0].id)):
         if scheme.takes(identifier):
             by_identifier[identifier].append(thing)
         else:
-            unmapped.append(Unmapped(thing.name, _no_uid(identifier, field, scheme_title)))
-    return sorted(by_identifier.items()), tuple(unmapped)
+            skipped.append(_skipped(thing, _no_uid(identifier, field, scheme_title)))
+    return sorted(by_identifier.items()), tuple(skipped)
 
 
 def _items_by_themselves(
     items: Iterable[Item], rows: Sequence[DataElementRow], settings: Settings
-) -> tuple[tuple[ItemGroup, ...], tuple[Unmapped, ...]]:
-    groups = []
-    unmapped = []
+) -> tuple[tuple[ItemGroup, ...], tuple[Skipped, ...]]:
+    groups, skipped = [], []
     metrics: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         metrics[str(row.custom_field_name)].append(row.metric.label)
     for item in sorted(items, key=lambda item: (item.name, item.id)):
-        present = {name: item.fields[name] for name in metrics if name in item.fields}
-        wrong = {
-            name: value for name, value in present.items() if not settings.data_element_id_scheme.takes(value)
-        }
+        present = [name for name in metrics if name in item.fields]
+        wrong = [name for name in present if not settings.data_element_id_scheme.takes(item.fields[name])]
         missing = [f"{name} ({', '.join(labels)})" for name, labels in metrics.items() if name not in present]
         if missing and present:
             said = f"No value in {', '.join(missing)}. Fill it in in mSupply to send the metrics in brackets."
-            unmapped.append(Unmapped(item.name, said))
-        unmapped += [
-            Unmapped(item.name, _no_uid(value, name, "Data element ID scheme"))
-            for name, value in wrong.items()
-        ]
+            skipped.append(_skipped(item, said))
+        skipped += [_skipped(item, _no_uid(item.fields[name], name, _DATA_ELEMENT_SCHEME)) for name in wrong]
         if len(wrong) < len(present):
             groups.append(ItemGroup(None, (item,)))
-    return tuple(groups), tuple(unmapped)
+    return tuple(groups), tuple(skipped)
+
+
+def _skipped(thing: Store | Item, reason: str) -> Skipped:
+    return Skipped(thing.kind if isinstance(thing, Store) else Kind.ITEM, thing.code, thing.name, reason)
 
 
 def _no_uid(value: str, field: str, scheme: str) -> str:
@@ -144,6 +133,9 @@ def _no_uid(value: str, field: str, scheme: str) -> str:
     )
 
 
+type Rows = Sequence[tuple[DataElementRow, Basis]]
+"""Rows of the settings, each with the basis that holds for it."""
+
 type _BasisColumn = tuple[Basis, Metric, Column]
 
 
@@ -152,25 +144,17 @@ class Mapper:
     """Turns a group's metrics into data values, by the settings."""
 
     settings: Settings
-    rows: tuple[tuple[DataElementRow, Basis], ...]
+    rows: Rows
     windows: Mapping[Basis, Window]
-    _columns: dict[tuple[int, str], tuple[_BasisColumn, ...]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _columns: dict[tuple[int, str], list[_BasisColumn]] = field(default_factory=dict, init=False, repr=False)
     """By the item group, an object of the run's plan, and the names of its items."""
 
     @classmethod
-    def at(
-        cls,
-        as_of: datetime,
-        calendar: Calendar,
-        settings: Settings,
-        rows: Sequence[tuple[DataElementRow, Basis]],
-    ) -> Self:
+    def at(cls, as_of: datetime, calendar: Calendar, settings: Settings, rows: Rows) -> Self:
         """Return what maps these rows at an instant."""
         bases = dict.fromkeys(basis for _, basis in rows)
         windows = {basis: window(basis, as_of, calendar, settings.period) for basis in bases}
-        return cls(settings, tuple(rows), windows)
+        return cls(settings, rows, windows)
 
     @property
     def periods(self) -> frozenset[str]:
@@ -195,35 +179,26 @@ class Mapper:
                 made.append(DataValue(column, of_value, format_value(quantity, round_off=round_off)))
         return made
 
-    def _columns_of(self, group: ItemGroup, item: str) -> tuple[_BasisColumn, ...]:
+    def _columns_of(self, group: ItemGroup, item: str) -> list[_BasisColumn]:
         """Return the columns of a group whose items have these names, each with its basis; the same objects each time."""
-        key = id(group), item
-        if key not in self._columns:
-            self._columns[key] = tuple(
-                (
-                    basis,
-                    row.metric,
-                    Column(
-                        identifier,
-                        self.windows[basis].period,
-                        row.category_option_combo_id_scheme,
-                        row.metric,
-                        item,
-                    ),
-                )
-                for row, basis in self.rows
-                if (identifier := identifier_of(self.settings, row, group)) is not None
-            )
-        return self._columns[key]
+        columns = self._columns.get((id(group), item))
+        if columns is None:
+            columns = self._columns[id(group), item] = []
+            for row, basis in self.rows:
+                if (identifier := identifier_of(self.settings, row, group)) is not None:
+                    period, scheme = self.windows[basis].period, row.category_option_combo_id_scheme
+                    columns.append((basis, row.metric, Column(identifier, period, scheme, row.metric, item)))
+        return columns
 
     def identifiers(self, group: ItemGroup) -> set[Identifier]:
         """Return what the values of a group would be known by, if it had all of them."""
         identifiers = (identifier_of(self.settings, row, group) for row, _ in self.rows)
-        return {identifier for identifier in identifiers if identifier is not None}
+        return set(filter(None, identifiers))
 
 
 def _named(subjects: Sequence[Store] | Sequence[Item]) -> str:
     """Name what a value is about, each once."""
+    # Nearly always, and for every group of a run.
     if len(subjects) == 1:
         return subjects[0].name
     return JOINED_BY.join(dict.fromkeys([subject.name for subject in subjects]))
@@ -232,11 +207,9 @@ def _named(subjects: Sequence[Store] | Sequence[Item]) -> str:
 def collisions(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifier, tuple[Claimant, ...]]:
     """Find the identifiers that more than one item group, or more than one metric of an item, would send in any run."""
     claimants: dict[Identifier, list[Claimant]] = defaultdict(list)
-    for group in groups:
-        for row in settings.active_rows:
-            identifier = identifier_of(settings, row, group)
-            if identifier is not None:
-                claimants[identifier].append(Claimant(group, row.metric))
+    for group, row in product(groups, settings.active_rows):
+        if (identifier := identifier_of(settings, row, group)) is not None:
+            claimants[identifier].append(Claimant(group, row.metric))
     return {identifier: tuple(several) for identifier, several in claimants.items() if len(several) > 1}
 
 

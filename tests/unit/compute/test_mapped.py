@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from msupply_dhis2.compute.mapped import BYTES_OF_A_LIST, SENTENCES, items_of, names_of, stores_of
+from msupply_dhis2.compute.mapped import BYTES_OF_A_LIST, SENTENCES, names_of
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.domain.stock import Item, ItemGroup, OrgUnit, Store
 from msupply_dhis2.settings import Settings, parse_settings
@@ -46,7 +46,7 @@ def group(number: int, name: str = "Amoxicillin 250mg tabs") -> ItemGroup:
 def mapped_names(
     org_units: list[OrgUnit], groups: list[ItemGroup], skipped: list[str], settings: Settings
 ) -> MappedNames:
-    return names_of(stores_of(org_units), items_of(groups, settings), skipped, 0)
+    return names_of(org_units, groups, settings, skipped)
 
 
 def test_listed_as_sent() -> None:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC
+from itertools import accumulate
 
 from msupply_dhis2.compute.job import OpenDatabase
 from msupply_dhis2.compute.plan import Mapped, read_mapped
@@ -36,37 +37,36 @@ def check_database(
     """
     with open_database() as source:
         if settings is None or not settings.item_fields:
-            return ComputeResult(
-                status=Status.DATABASE_REACHED,
-                message=f"mSupply's database answers. {verification}{' ' if verification else ''}Complete the settings to see which stores and items are mapped.",
-            )
+            to_do = "Complete the settings to see which stores and items are mapped."
+            said = ("mSupply's database answers.", verification, to_do)
+            return ComputeResult(status=Status.DATABASE_REACHED, message=" ".join(filter(None, said)))
         mapped = read_mapped(source, settings, settings.active_rows)
         reports = None if settings.customer_field is None else _reports_of(source, settings, mapped)
-    stores, items = stores_of(mapped.org_units), items_of(mapped.item_groups, settings)
-    notes = (*mapped.notes(settings, named=False), *mapped.catalogue.warnings)
+    names = names_of(mapped.org_units, mapped.item_groups, settings, (*mapped.skipped, *mapped.blank))
+    facts = {
+        "notes": (*mapped.notes(settings, named=False), *mapped.catalogue.warnings),
+        "skipped_stores": mapped.skipped_stores,
+        "customers": reports,
+    }
     return ComputeResult(
         status=Status.DATABASE_REACHED,
-        message=f"mSupply's database answers. It has identifiers for {_counted(mapped, len(items))}. {verification}".rstrip(),
-        stores=len(stores),
-        items=len(items),
-        mapped=names_of(
-            stores, items, (*mapped.skipped, *mapped.blank), mapped.skipped_stores, notes
-        ).model_copy(update={"customers": reports}),
+        message=f"mSupply's database answers. It has identifiers for {_counted(mapped)}. {verification}".rstrip(),
+        mapped=names.model_copy(update=facts),
     )
 
 
-def _counted(mapped: Mapped, items: int) -> str:
+def _counted(mapped: Mapped) -> str:
     kinds = Counter(store.kind for org_unit in mapped.org_units for store in org_unit.stores)
-    return joined(
-        [*(count(number, kind) for kind, number in sorted(kinds.items(), reverse=True)), count(items, "item")]
-    )
+    items = sum(len(group.items) for group in mapped.item_groups)
+    counted = [count(number, kind) for kind, number in sorted(kinds.items(), reverse=True)]
+    return joined([*counted, count(items, "item")])
 
 
 def _reports_of(source: Source, settings: Settings, mapped: Mapped) -> CustomerReports:
     """Return how many customers report in the periods of a run now, and which have not for three."""
     rows = [(row, row.basis) for row in settings.active_rows]
-    windows = Mapper.at(source.began.replace(tzinfo=UTC), source.calendar, settings, rows).windows
-    since, last = DatePeriod.of(windows.values())
+    windows = Mapper.at(source.began.replace(tzinfo=UTC), source.calendar, settings, rows).windows.values()
+    since, last = DatePeriod.of(windows)
     for _ in range(_SILENT_PERIODS - 1):
         before = add_days(since, -1)
         is_short = settings.period.shorter_than_month
@@ -75,22 +75,20 @@ def _reports_of(source: Source, settings: Settings, mapped: Mapped) -> CustomerR
     customers = [store for org_unit in of_customers for store in org_unit.stores]
     heard = set(customers_of(source).days(customers, DatePeriod(since, last)))
     reporting = {}
-    for window in windows.values():
+    for window in windows:
         first, end = DatePeriod.of([window])
         reporting[window.period] = len({customer for customer, day in heard if first <= day <= end})
-    all_heard = {customer for customer, _ in heard}
-    silent = [
-        f"{each.name} ({each.code}) has not reported." for each in customers if each.id not in all_heard
-    ]
+    silent = {each.id for each in customers} - {customer for customer, _ in heard}
     blank = mapped.catalogue.blank(Kind.CUSTOMER)
-    details = (*silent, *(f"{each.named}: {each.reason}." for each in blank))
+    details = [f"{each.name} ({each.code}) has not reported." for each in customers if each.id in silent]
+    details += [f"{each.named}: {each.reason}." for each in blank]
     return CustomerReports(
         mapped=len(customers),
         blank=len(blank),
         reporting=reporting,
         silent=len(silent),
         since=since,
-        details=details[:SENTENCES],
+        details=tuple(details[:SENTENCES]),
     )
 
 
@@ -102,37 +100,30 @@ def export_mapping(
     rows = settings.active_rows
     with open_database() as source:
         mapped = read_mapped(source, settings, rows)
-    stores, items = stores_of(mapped.org_units), items_of(mapped.item_groups, settings)
-    kinds = [store.kind for org_unit in mapped.org_units for store in org_unit.stores]
-    for kind, store in zip(kinds, stores, strict=True):
-        write({"kind": kind, **store._asdict()})
+    for org_unit in mapped.org_units:
+        for store in _stores_of([org_unit]):
+            write({"kind": org_unit.kind, **store._asdict()})
+    items = _items_of(mapped.item_groups, settings)
     for item in items:
-        by_metric = {
-            row.metric.value: data_element for row, data_element in zip(rows, item.data_elements, strict=True)
-        }
+        by_metric = {row.metric.value: each for row, each in zip(rows, item.data_elements, strict=True)}
         write({"kind": "item", "name": item.name, "code": item.code, "data_elements": by_metric})
     for sentence in (*mapped.skipped, *mapped.blank):
         write({"kind": "skipped", "why": sentence})
     return ComputeResult(
         status=Status.EXPORTED,
-        message=f"Export: {_counted(mapped, len(items))} are mapped. Nothing was sent.",
-        stores=len(stores),
+        message=f"Export: {_counted(mapped)} are mapped. Nothing was sent.",
+        stores=len(_stores_of(mapped.org_units)),
         items=len(items),
         skipped=mapped.skipped,
     )
 
 
-def stores_of(org_units: Iterable[OrgUnit]) -> list[MappedStore]:
-    """Return the stores that are sent."""
-    return [
-        MappedStore(store.name, store.code, org_unit.code)
-        for org_unit in org_units
-        for store in org_unit.stores
-    ]
+def _stores_of(org_units: Iterable[OrgUnit]) -> list[MappedStore]:
+    stores = [(store, org_unit.code) for org_unit in org_units for store in org_unit.stores]
+    return [MappedStore(store.name, store.code, code) for store, code in stores]
 
 
-def items_of(item_groups: Iterable[ItemGroup], settings: Settings) -> list[MappedItem]:
-    """Return the items that are sent, each with its data element for each active row, ``None`` where it has none."""
+def _items_of(item_groups: Iterable[ItemGroup], settings: Settings) -> list[MappedItem]:
     items = []
     for group in item_groups:
         identifiers = [identifier_of(settings, row, group) for row in settings.active_rows]
@@ -142,31 +133,22 @@ def items_of(item_groups: Iterable[ItemGroup], settings: Settings) -> list[Mappe
 
 
 def names_of(
-    stores: Sequence[MappedStore],
-    items: Sequence[MappedItem],
-    skipped: Sequence[str],
-    skipped_stores: int,
-    notes: Sequence[str] = (),
+    org_units: Iterable[OrgUnit], item_groups: Iterable[ItemGroup], settings: Settings, skipped: Sequence[str]
 ) -> MappedNames:
     """Return stores, items and what is skipped, as far as the lists fit into an answer."""
-    listed_stores, listed_items = _count_listed(stores), _count_listed(items)
+    stores, items = _stores_of(org_units), _items_of(item_groups, settings)
+    listed_stores, listed_items = stores[: _count_listed(stores)], items[: _count_listed(items)]
     return MappedNames(
-        stores=tuple(stores[:listed_stores]),
-        items=tuple(items[:listed_items]),
-        more_stores=len(stores) - listed_stores,
-        more_items=len(items) - listed_items,
+        stores=tuple(listed_stores),
+        items=tuple(listed_items),
+        more_stores=len(stores) - len(listed_stores),
+        more_items=len(items) - len(listed_items),
         skipped=tuple(skipped[:SENTENCES]),
-        notes=tuple(notes),
-        more_skipped=max(0, len(skipped) - SENTENCES),
-        skipped_stores=skipped_stores,
+        more_skipped=len(skipped[SENTENCES:]),
     )
 
 
 def _count_listed(entries: Sequence[MappedStore] | Sequence[MappedItem]) -> int:
     """Count how many of the entries fit into a list, each character taken for as long as JSON may write it."""
-    size = 0
-    for number, entry in enumerate(entries):
-        size += len(json.dumps(entry)) + 1
-        if size > BYTES_OF_A_LIST:
-            return number
-    return len(entries)
+    sizes = accumulate(len(json.dumps(entry)) + 1 for entry in entries)
+    return sum(size <= BYTES_OF_A_LIST for size in sizes)

@@ -19,10 +19,9 @@ class MappedStore(NamedTuple):
 
 
 class MappedItem(NamedTuple):
-    """An item that is sent.
+    """An item that is sent, and what its data elements are called in the data element ID scheme, prefix included.
 
-    ``data_elements`` are the identifiers of its data elements in the data element ID scheme, prefix included: one
-    for each active row of the settings, in their order; ``None`` where the item has none for the row.
+    There is one for each active row of the settings, in their order; ``None`` where the item has none for the row.
     """
 
     name: str
@@ -38,8 +37,6 @@ class CustomerReports(BaseModel):
     that are silent, then those that are blank.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     mapped: int
     blank: int
     reporting: dict[str, int]
@@ -54,8 +51,6 @@ class MappedNames(BaseModel):
     ``skipped`` are sentences about stores and items that are not sent (``skipped_stores``: how many of them are
     about stores), ``notes`` about all of them.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     stores: tuple[MappedStore, ...] = ()
     items: tuple[MappedItem, ...] = ()

@@ -66,6 +66,25 @@ class Item:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A store, item or customer of mSupply that is not sent, and why; ``is_blank``: only for want of a value in the field."""
+
+    kind: Kind
+    code: str
+    name: str
+    reason: str
+    is_blank: bool = False
+
+    @property
+    def named(self) -> str:
+        """Name it so that it can be found in mSupply: ``Kamo (KAMO)``."""
+        return f"{self.name} ({self.code})"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.named}: {self.reason}"
+
+
 class StockLine(NamedTuple):
     """A batch of an item in a store as it is now: ``units`` in millionths."""
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from msupply_dhis2.domain.choices import DatabaseTrust
-from msupply_dhis2.domain.stock import Kind
+from msupply_dhis2.domain.stock import Kind, Skipped
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source.base import Catalogue, Skipped, Source
+from msupply_dhis2.source.base import Catalogue, Source
 from msupply_dhis2.source.connection import (
     UNVERIFIED_CERTIFICATE,
     Columns,

@@ -10,28 +10,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import ConsumptionPreferences, GroupHistory, Item, Kind, NamedMovement, Store
+from msupply_dhis2.domain.stock import (
+    ConsumptionPreferences,
+    GroupHistory,
+    Item,
+    Kind,
+    NamedMovement,
+    Skipped,
+    Store,
+)
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.connection import Columns
 from msupply_dhis2.source.merge import DataWarnings, HistoryReader, Numbers, Scope
 from msupply_dhis2.source.queries import StockQueries
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A store, item or customer of mSupply that is not sent, and why; ``is_blank``: only for want of a value in the field."""
-
-    kind: Kind
-    code: str
-    name: str
-    reason: str
-    is_blank: bool = False
-
-    @property
-    def named(self) -> str:
-        """Name it so that it can be found in mSupply: ``Kamo (KAMO)``."""
-        return f"{self.name} ({self.code})"
 
 
 @dataclass(frozen=True, slots=True)

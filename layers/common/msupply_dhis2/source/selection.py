@@ -13,9 +13,9 @@ from operator import attrgetter
 
 from msupply_dhis2.domain.lookalikes import LookAlikes, difference
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import ConsumptionPreferences, Item, Kind, Store
+from msupply_dhis2.domain.stock import ConsumptionPreferences, Item, Kind, Skipped, Store
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.source.base import Catalogue, Skipped
+from msupply_dhis2.source.base import Catalogue
 from msupply_dhis2.text import listed
 
 LOOK_BACK_FIELD = "monthlyConsumptionLookBackPeriod"

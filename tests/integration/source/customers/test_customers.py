@@ -131,7 +131,7 @@ def test_store_before_customer(world: CustomerWorld) -> None:
     world.report(world.customer("B", "OU_SHUT"), {"stock": 1})
     computed = world.compute()
     assert {value.org_unit for value in computed.values} == {"OU_SHUT"}
-    said = "customer A post: its org unit OU_KAMO is that of the store KAMO clinic, which is sent"
+    said = "customer A post (A): its org unit OU_KAMO is that of the store KAMO clinic, which is sent"
     assert said in computed.warnings
 
 

@@ -25,11 +25,11 @@ from msupply_dhis2.domain.report import (
     Reported,
     ReportLine,
 )
-from msupply_dhis2.domain.stock import Kind, MovementKind, Store, UnreadableRow
+from msupply_dhis2.domain.stock import Kind, MovementKind, Skipped, Store, UnreadableRow
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import MOST_UNITS, to_units
 from msupply_dhis2.periods import Basis, Window, add_days
-from msupply_dhis2.source.base import Skipped, Source
+from msupply_dhis2.source.base import Source
 from msupply_dhis2.source.merge import Numbers, Scope, Stream, unreadable_instants, without_quantity
 from msupply_dhis2.source.queries import StockQueries
 from msupply_dhis2.source.selection import field_text, first_value
