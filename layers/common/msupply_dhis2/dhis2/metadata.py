@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import batched
+from itertools import batched, product
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlencode
 
@@ -19,6 +19,7 @@ from pydantic import BeforeValidator
 from msupply_dhis2.dhis2.import_request import Schemes
 from msupply_dhis2.dhis2.models import (
     Answered,
+    CategoryCombo,
     CategoryOption,
     DataElement,
     DataSet,
@@ -32,7 +33,6 @@ from msupply_dhis2.dhis2.models import (
     User,
     parse,
     parse_list,
-    parse_version,
 )
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.data_value import DataValue, DataValueKey
@@ -44,7 +44,6 @@ MAXIMUM_QUERY = 6_500
 """Characters of a query: with the server's own part of the address it stays below 7,000 (8,192 are too many)."""
 
 _IDENTIFIERS_A_CALL = 100
-_NEWEST = (2, 43)
 _BREAKS_A_LIST = re.compile(r"[,\[\]]")
 _APPROVED = ("APPROVED", "ACCEPTED")
 
@@ -74,14 +73,7 @@ _DATA_SET_FIELDS = (
 def read_server(client: ReadsDhis2) -> Server:
     """Read what the server is, and its date."""
     path = "/api/system/info"
-    info = parse(_SystemInfo, client.get(path), path)
-    return Server(
-        name=info.system_name or "DHIS2",
-        version_text=info.version,
-        version=parse_version(info.version) or _NEWEST,
-        calendar=info.calendar,
-        server_date=info.server_date.replace(tzinfo=None),
-    )
+    return parse(Server, client.get(path), path)
 
 
 def read_user(client: ReadsDhis2) -> User:
@@ -198,10 +190,21 @@ def read_values(
     client: ReadsDhis2, data_set_id: str, org_units: Sequence[str], periods: Sequence[str]
 ) -> Iterator[StoredValue]:
     """Yield all that DHIS2 holds of a data set in these org units and periods, in as many calls as addresses take."""
-    for some_periods in batched(periods, _PERIODS_A_CALL, strict=False):
-        for some_org_units in batched(org_units, _ORG_UNITS_A_CALL, strict=False):
-            query = {"dataSet": data_set_id, "period": some_periods, "orgUnit": some_org_units}
-            yield from _stored_in(parse(_DataValueSet, client.get(_VALUES_PATH, query), _VALUES_PATH))
+    parts = product(
+        batched(periods, _PERIODS_A_CALL, strict=False), batched(org_units, _ORG_UNITS_A_CALL, strict=False)
+    )
+    for some_periods, some_org_units in parts:
+        query = {"dataSet": data_set_id, "period": some_periods, "orgUnit": some_org_units}
+        answer = parse(_DataValueSet, client.get(_VALUES_PATH, query), _VALUES_PATH)
+        for row in answer.data_values:
+            period, org_unit = row.period or answer.period, row.org_unit or answer.org_unit
+            if row.deleted or row.value is None or period is None or org_unit is None:
+                continue
+            found = find_period(period)
+            label = found.label if found else period
+            combos = row.category_option_combo, row.attribute_option_combo
+            key = DataValueKey(row.data_element, label, org_unit, *combos)
+            yield StoredValue(key, row.value, row.stored_by, row.last_updated)
 
 
 class _Row(Answered):
@@ -224,22 +227,6 @@ class _DataValueSet(Answered):
     data_values: tuple[_Row, ...] = ()
 
 
-def _stored_in(answer: _DataValueSet) -> Iterator[StoredValue]:
-    for row in answer.data_values:
-        period, org_unit = row.period or answer.period, row.org_unit or answer.org_unit
-        if row.deleted or row.value is None or period is None or org_unit is None:
-            continue
-        found = find_period(period)
-        key = DataValueKey(
-            row.data_element,
-            found.label if found else period,
-            org_unit,
-            row.category_option_combo,
-            row.attribute_option_combo,
-        )
-        yield StoredValue(key, row.value, row.stored_by, row.last_updated)
-
-
 def _query(condition: str, scheme: Scheme, fields: str) -> dict[str, str]:
     name = "id" if scheme is Scheme.UID else "code"
     return {"filter": f"{name}:{condition}", "fields": fields, "paging": "false"}
@@ -260,13 +247,6 @@ def _queries(identifiers: Collection[str], scheme: Scheme, fields: str) -> Itera
         listed.append(identifier)
     if listed:
         yield _query(f"in:[{','.join(listed)}]", scheme, fields)
-
-
-class _SystemInfo(Answered):
-    version: str = "unknown"
-    system_name: str | None = None
-    calendar: str = "iso8601"
-    server_date: datetime
 
 
 class _CombosOfOption(Identified):
@@ -331,23 +311,14 @@ class KeptAnswers:
         self._answers.clear()
 
 
-class StrangeCombo(NamedTuple):
-    """What an identifier means that no option combo of the data set or its data elements has.
-
-    An option combo elsewhere in DHIS2, or the option combos of a category option.
-    """
-
-    combo: OptionCombo | None
-    meant: tuple[OptionCombo, ...]
-
-
 @dataclass(slots=True)
 class MetadataCache:
     """What is known of the server, the user and the data set; in ``combos_in_use`` by category combo.
 
-    The *other* things and strange combos were looked up because the data set does not have them: ``None`` where there is no
-    such thing; what could not be looked up is in none of them. ``lock_exceptions`` are org unit and period of the exceptions
-    from the expiry days, ``None`` while, or where, not known.
+    The *other* things were looked up because the data set does not have them: ``None`` where there is no such thing; what
+    could not be looked up is not there. So were ``unknown_combos``: ``None`` where there is one elsewhere, else those of the
+    category option of that identifier. ``lock_exceptions`` are org unit and period of the exceptions from the expiry days,
+    ``None`` while, or where, not known.
     """
 
     server: Server
@@ -357,10 +328,10 @@ class MetadataCache:
     read_at: float
     data_elements: Mapping[str, DataElement] = field(init=False)
     org_units: Mapping[str, OrgUnit] = field(init=False)
-    combos_in_use: Collection[tuple[OptionCombo, ...]] = field(init=False)
+    combos_in_use: Mapping[str, CategoryCombo] = field(init=False)
     other_data_elements: dict[str, DataElement | None] = field(default_factory=dict)
     other_org_units: dict[str, OrgUnit | None] = field(default_factory=dict)
-    strange_combos: dict[tuple[Scheme, str], StrangeCombo] = field(default_factory=dict)
+    unknown_combos: dict[tuple[Scheme, str], Sequence[OptionCombo] | None] = field(default_factory=dict)
     lock_exceptions: frozenset[tuple[str, str]] | None = None
     _combos: dict[tuple[str, Scheme], Mapping[str, OptionCombo]] = field(default_factory=dict)
     _locks_asked_for: bool = False
@@ -370,18 +341,20 @@ class MetadataCache:
         elements = self.data_set.data_elements
         self.data_elements = _by_identifier(elements, self.schemes.data_element)
         self.org_units = _by_identifier(self.data_set.org_units, self.schemes.org_unit)
-        each = [self.data_set.option_combos, *[element.option_combos for element in elements]]
-        self.combos_in_use = {among[0].category_combo: among for among in each if among}.values()
+        each = [self.data_set.category_combo, *[element.category_combo for element in elements]]
+        self.combos_in_use = {among.id: among for among in each if among}
 
     def server_date(self, now: float) -> datetime:
         """Return the date and time on the server, from the clock's present reading."""
         return self.server.server_date + timedelta(seconds=now - self.read_at)
 
-    def combos(self, among: tuple[OptionCombo, ...], scheme: Scheme) -> Mapping[str, OptionCombo]:
+    def combos(self, among: CategoryCombo | None, scheme: Scheme) -> Mapping[str, OptionCombo]:
         """Return all option combos of a category combo by identifier."""
-        key = among[0].category_combo, scheme
+        if among is None:
+            return {}
+        key = among.id, scheme
         if key not in self._combos:
-            self._combos[key] = _by_identifier(among, scheme)
+            self._combos[key] = _by_identifier(among.category_option_combos, scheme)
         return self._combos[key]
 
     def hint(
@@ -392,7 +365,9 @@ class MetadataCache:
         if key not in self._look_alikes:
             among: Iterable[str] = self.data_elements if kind == "data element" else self.org_units
             if kind == "option combo":
-                among = (each for combos in self.combos_in_use for each in self.combos(combos, scheme))
+                among = (
+                    each for combos in self.combos_in_use.values() for each in self.combos(combos, scheme)
+                )
             self._look_alikes[key] = LookAlikes(among)
         alike = self._look_alikes[key].to(identifier)
         if alike is None:
@@ -418,17 +393,16 @@ class MetadataCache:
             for combo in (value.category_option_combo, value.attribute_option_combo)
             if combo is not None
         }
-        for scheme, identifier in named - self.strange_combos.keys():
-            if any(identifier in self.combos(among, scheme) for among in self.combos_in_use):
+        for scheme, identifier in named - self.unknown_combos.keys():
+            if any(identifier in self.combos(among, scheme) for among in self.combos_in_use.values()):
                 continue
             combos = _if_readable(partial(find, OptionCombo, client, [identifier], scheme))
             if combos is None:
                 continue
-            combo = next((combo for combo in combos if combo.is_called(identifier, scheme)), None)
             meant = None
-            if combo is None:
-                meant = _if_readable(partial(find_category_option, client, identifier, scheme))
-            self.strange_combos[scheme, identifier] = StrangeCombo(combo, meant or ())
+            if not any(combo.is_called(identifier, scheme) for combo in combos):
+                meant = _if_readable(partial(find_category_option, client, identifier, scheme)) or ()
+            self.unknown_combos[scheme, identifier] = meant
 
     def look_up_locks(self, client: ReadsDhis2) -> None:
         """Read the exceptions from the expiry days, as far as they may be read."""

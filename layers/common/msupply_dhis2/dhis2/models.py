@@ -5,11 +5,14 @@ Only what decides whether a value fits is kept, in the words of DHIS2's own meta
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, Protocol
+from functools import cached_property
+from typing import Annotated, Protocol
 
 from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasPath,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -17,17 +20,17 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     WrapValidator,
-    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.errors import Dhis2PermanentError
 
+NEWEST = (2, 43)
+"""The newest version whose behaviour is known."""
+
 _LAST_INVERTED_PATCH = 1
 _VERSION = re.compile(r"(?:2\.)?(\d\d)(?!\d)(?:\.(\d+))?")
-_ISO_CALENDARS = frozenset({"iso8601", "gregorian"})
-
 
 type Query = Mapping[str, str | Sequence[str]]
 """The parameters of an address; a list stands for a parameter that is there several times."""
@@ -83,22 +86,14 @@ def _day(value: object) -> object:
         return None
 
 
-def _within(*names: str) -> BeforeValidator:
-    """Return a validator that takes what stands below these names of an object, ``None`` where it is not there."""
-
-    def value_within(value: object) -> object:
-        for name in names:
-            value = value.get(name) if isinstance(value, dict) else None
-        return value
-
-    return BeforeValidator(value_within)
+def _uid(value: object) -> object:
+    return value.get("id") if isinstance(value, dict) else None
 
 
 def _shared(value: object, read: Callable[[object], object], info: ValidationInfo) -> object:
     """Read a category combo once, however many data elements have it."""
-    known: dict[object, object] = {} if info.context is None else info.context
-    name = value.get("id") if isinstance(value, dict) else None
-    if not isinstance(name, str):
+    known, name = info.context, _uid(value)
+    if known is None or not isinstance(name, str):
         return read(value)
     if name not in known:
         known[name] = read(value)
@@ -106,11 +101,10 @@ def _shared(value: object, read: Callable[[object], object], info: ValidationInf
 
 
 type Day = Annotated[date | None, BeforeValidator(_day)]
-type Reference = Annotated[str, _within("id")]
+type Reference = Annotated[str, BeforeValidator(_uid)]
 """An object of which only the UID is told."""
 
-type _MayWrite = Annotated[bool | None, _within("data", "write")]
-type _SharedCombo = Annotated[CategoryCombo | None, WrapValidator(_shared)]
+_MAY_WRITE = AliasPath("access", "data", "write")
 
 
 class Identified(Answered):
@@ -130,10 +124,12 @@ class Identified(Answered):
 
 
 class OptionCombo(Identified):
-    """A category option combo, of data elements or (as an attribute option combo) of data sets."""
+    """A category option combo, of data elements or (as an attribute option combo) of data sets.
 
-    category_combo: Annotated[str, BeforeValidator(lambda value: value or ""), _within("id")] = ""
-    """UID of the category combo that it belongs to."""
+    ``category_combo`` is the UID of what it belongs to, where it was not read as a part of that.
+    """
+
+    category_combo: str = Field("", validation_alias=AliasPath("categoryCombo", "id"))
 
 
 class CategoryCombo(Answered):
@@ -142,17 +138,6 @@ class CategoryCombo(Answered):
     id: str
     category_option_combos: tuple[OptionCombo, ...] = ()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _name_itself(cls, value: Any) -> Any:  # noqa: ANN401 - whatever DHIS2 answers
-        """Have each option combo tell its category combo, which DHIS2 leaves out within it."""
-        combos = value.get("categoryOptionCombos") if isinstance(value, dict) else None
-        if not isinstance(combos, list):
-            return value
-        own = {"categoryCombo": {"id": value.get("id")}}
-        named = [{**combo, **own} if isinstance(combo, dict) else combo for combo in combos]
-        return {**value, "categoryOptionCombos": named}
-
 
 class CategoryOption(Identified):
     """A category option of an option combo, and for when, where (``org_units`` and below; none is no limit) and whom."""
@@ -160,12 +145,12 @@ class CategoryOption(Identified):
     start_date: Day = None
     end_date: Day = None
     org_units: tuple[Reference, ...] = Field((), alias="organisationUnits")
-    may_write: _MayWrite = Field(None, alias="access")
+    may_write: bool | None = Field(None, validation_alias=_MAY_WRITE)
     """``None`` where the server does not say."""
 
 
 class _HasCategoryCombo(Identified):
-    category_combo: _SharedCombo = None
+    category_combo: Annotated[CategoryCombo | None, WrapValidator(_shared)] = None
 
     @property
     def option_combos(self) -> tuple[OptionCombo, ...]:
@@ -173,11 +158,12 @@ class _HasCategoryCombo(Identified):
         return self.category_combo.category_option_combos if self.category_combo else ()
 
 
-class DataElement(_HasCategoryCombo):
-    """A data element. Its category combo is its own, or the one that the data set has for it instead.
+class _Membership(Answered):
+    data_set: Reference | None = None
 
-    ``data_sets`` are the UIDs of those that it is in. Up to 2.42 the open periods of each may count for it.
-    """
+
+class DataElement(_HasCategoryCombo):
+    """A data element. Its category combo is its own, or the one that the data set has for it instead."""
 
     value_type: str
     aggregation_type: str = "NONE"
@@ -185,13 +171,11 @@ class DataElement(_HasCategoryCombo):
     has_option_set: Annotated[bool, BeforeValidator(lambda value: value is not None)] = Field(
         default=False, alias="optionSet"
     )
-    data_sets: tuple[Annotated[str | None, _within("dataSet", "id")], ...] = Field(
-        (), alias="dataSetElements"
-    )
+    memberships: tuple[_Membership, ...] = Field((), alias="dataSetElements")
 
     def is_in_another_than(self, data_set_id: str) -> bool:
-        """Whether it is in another data set too."""
-        return bool(set(self.data_sets) - {data_set_id, None})
+        """Whether it is in another data set too. Up to 2.42 the open periods of each may count for it."""
+        return any(each.data_set not in {data_set_id, None} for each in self.memberships)
 
 
 def _element_of_data_set(entry: object) -> object:
@@ -231,7 +215,7 @@ class DataSet(_HasCategoryCombo):
     expiry_days: float = 0
     input_periods: tuple[InputPeriod, ...] = Field((), alias="dataInputPeriods")
     workflow: Reference | None = None
-    may_write: _MayWrite = Field(None, alias="access")
+    may_write: bool | None = Field(None, validation_alias=_MAY_WRITE)
     data_elements: tuple[Annotated[DataElement, BeforeValidator(_element_of_data_set)], ...] = Field(
         (), alias="dataSetElements"
     )
@@ -242,19 +226,12 @@ class User(Answered):
     """Who is logged in. ``org_units`` are the UIDs of those in which, and below which, data may be entered."""
 
     id: str
-    username: str
+    # Up to 2.37 it stands elsewhere.
+    username: str = Field(
+        validation_alias=AliasChoices("username", AliasPath("userCredentials", "username"), "id")
+    )
     authorities: frozenset[str] = frozenset()
     org_units: tuple[Reference, ...] = Field((), alias="organisationUnits")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _find_name(cls, value: Any) -> Any:  # noqa: ANN401 - whatever DHIS2 answers
-        """Find the name, which stands in ``userCredentials`` up to 2.37."""
-        if not isinstance(value, dict) or value.get("username"):
-            return value
-        credentials = value.get("userCredentials")
-        name = credentials.get("username") if isinstance(credentials, dict) else None
-        return {**value, "username": name or value.get("id")}
 
     def may(self, authority: str) -> bool:
         """Whether the user has an authority, or all of them."""
@@ -266,30 +243,37 @@ class User(Answered):
         return told and set(self.org_units).isdisjoint(org_unit.path.split("/"))
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """The server.
+class Server(Answered):
+    """The server. ``calendar`` is ``iso8601`` nearly everywhere; ``server_date`` is in the server's time zone."""
 
-    ``version`` is ``(2, 42)``, and that of the newest known where ``version_text`` cannot be understood: what it
-    alone does (refuse many values for one) is then expected, and nothing is held back for what only older ones
-    do (drop zeros). ``calendar`` is ``iso8601`` nearly everywhere; ``server_date`` is in the server's time zone.
-    """
+    name: Annotated[str, BeforeValidator(lambda name: name or "DHIS2")] = Field("DHIS2", alias="systemName")
+    version_text: str = Field("unknown", alias="version")
+    calendar: str = "iso8601"
+    server_date: Annotated[datetime, AfterValidator(lambda instant: instant.replace(tzinfo=None))]
 
-    name: str
-    version_text: str
-    version: tuple[int, int]
-    calendar: str
-    server_date: datetime
+    @cached_property
+    def _release(self) -> re.Match[str] | None:
+        """Read ``2.42.5.2``, ``2.43-SNAPSHOT`` or ``43.1``; all are 2.something."""
+        return _VERSION.match(self.version_text.strip())
 
     @property
     def is_known_version(self) -> bool:
         """Whether the version was understood, rather than taken for the newest."""
-        return parse_version(self.version_text) is not None
+        return self._release is not None
+
+    @cached_property
+    def version(self) -> tuple[int, int]:
+        """Such as ``(2, 42)``; that of the newest known where it cannot be understood.
+
+        What only that does (refuse many values for one) is then expected, and nothing is held back for what only older ones
+        do (drop zeros).
+        """
+        return (2, int(self._release[1])) if self._release else NEWEST
 
     @property
     def has_iso_calendar(self) -> bool:
         """Whether its periods are those of the ISO calendar; in another one the same label means another month."""
-        return self.calendar in _ISO_CALENDARS
+        return self.calendar in {"iso8601", "gregorian"}
 
     @property
     def imports_by_group(self) -> bool:
@@ -322,11 +306,5 @@ class Server:
 
         So do 2.43.0, 2.43.1 and their patches (DHIS2-21981, fixed in 2.43.2).
         """
-        match = _VERSION.match(self.version_text.strip())
-        return match is not None and match[1] == "43" and int(match[2] or 0) <= _LAST_INVERTED_PATCH
-
-
-def parse_version(text: str) -> tuple[int, int] | None:
-    """Read ``2.42.5.2``, ``2.43-SNAPSHOT`` or ``43.1``; all are 2.something."""
-    match = _VERSION.match(text.strip())
-    return (2, int(match[1])) if match else None
+        release = self._release
+        return release is not None and release[1] == "43" and int(release[2] or 0) <= _LAST_INVERTED_PATCH

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.metadata import MetadataCache
-from msupply_dhis2.dhis2.models import DataElement, OptionCombo, Server
+from msupply_dhis2.dhis2.models import CategoryCombo, DataElement, OptionCombo, Server
 from msupply_dhis2.dhis2.period_rules import PeriodRules, said_of
 from msupply_dhis2.domain.choices import OptionComboField, Scheme
 from msupply_dhis2.domain.data_value import DataValue, DataValueKey, Identifier
@@ -210,15 +210,15 @@ class ValueRules:
             return _What(None, _NO_COMBOS, (self._strange_data_element(value.data_element),))
         category, attribute = self._places(value, element)
         scheme = value.option_combo_scheme
-        of_element = self._combo(category, element.option_combos, scheme)
-        of_data_set = self._combo(attribute, self._data_set.option_combos, scheme)
+        of_element = self._combo(category, element.category_combo, scheme)
+        of_data_set = self._combo(attribute, self._data_set.category_combo, scheme)
         if of_element is not None and of_data_set is not None:
             return _What(element, (of_element.id, of_data_set.id), ())
         faults = []
         if of_element is None:
-            faults.append(self._no_combo(_CATEGORY, category, scheme, self._data_set.option_combos))
+            faults.append(self._no_combo(_CATEGORY, category, scheme, self._data_set.category_combo))
         if of_data_set is None:
-            faults.append(self._no_combo(_ATTRIBUTE, attribute, scheme, element.option_combos))
+            faults.append(self._no_combo(_ATTRIBUTE, attribute, scheme, element.category_combo))
         return _What(element, _NO_COMBOS, tuple(faults))
 
     def _strange_data_element(self, identifier: str) -> Reason:
@@ -237,33 +237,33 @@ class ValueRules:
         if self._option_combo_field is not OptionComboField.AUTO or given is None or (category and attribute):
             return category, attribute
         scheme, known = value.option_combo_scheme, self._known
-        if given in known.combos(self._data_set.option_combos, scheme):
+        if given in known.combos(self._data_set.category_combo, scheme):
             return None, given
-        if given in known.combos(element.option_combos, scheme):
+        if given in known.combos(element.category_combo, scheme):
             return given, None
         # It belongs to neither: where there is something to choose from, it was meant to be.
         return (None, given) if len(self._data_set.option_combos) > 1 else (given, None)
 
     def _combo(
-        self, identifier: str | None, among: tuple[OptionCombo, ...], scheme: Scheme
+        self, identifier: str | None, among: CategoryCombo | None, scheme: Scheme
     ) -> OptionCombo | None:
         """Find an option combo; where none is named, the only one that there is."""
-        if identifier is None:
-            return among[0] if len(among) == 1 else None
-        return self._known.combos(among, scheme).get(identifier)
+        if identifier is not None:
+            return self._known.combos(among, scheme).get(identifier)
+        combos = among.category_option_combos if among else ()
+        return combos[0] if len(combos) == 1 else None
 
     def _no_combo(
-        self, kind: _Kind, identifier: str | None, scheme: Scheme, elsewhere: tuple[OptionCombo, ...]
+        self, kind: _Kind, identifier: str | None, scheme: Scheme, elsewhere: CategoryCombo | None
     ) -> Reason:
-        strange = self._known.strange_combos.get((scheme, identifier or ""))
-        if strange is None or strange.combo is not None:
+        meant = self._known.unknown_combos.get((scheme, identifier or ""))
+        if meant is None:
             hint = f". It is {kind.other}" if identifier in self._known.combos(elsewhere, scheme) else ""
             before = f"{kind.name} option combo: `{identifier or 'null'}` must be part of category combo of {kind.of}"
             return Reason(kind.not_part, f"{before}: `{{data_element}}`{hint}")
-        if strange.meant:
+        if meant:
             # An option, which is easily taken for its combo.
-            used = {among[0].category_combo for among in self._known.combos_in_use}
-            meant = [combo for combo in strange.meant if combo.category_combo in used] or list(strange.meant)
+            meant = [combo for combo in meant if combo.category_combo in self._known.combos_in_use] or meant
             names = " or ".join(f"{combo.id} ({combo.name})" for combo in meant[:_SHOWN])
             hint = f". `{identifier}` is a category option; its category option combo is {names}"
         else:

@@ -5,10 +5,10 @@ from contextlib import suppress
 
 from msupply_dhis2.dhis2 import metadata
 from msupply_dhis2.dhis2.import_request import Schemes, request_body, request_parameters
-from msupply_dhis2.dhis2.models import Identified, OptionCombo, OrgUnit
+from msupply_dhis2.dhis2.models import NEWEST, Identified, OptionCombo, OrgUnit
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.check import Check, failed, judged, noted, passed
-from msupply_dhis2.preflight.facts import LOOKED_UP, NEWEST, Facts, Nearest, called, title_of
+from msupply_dhis2.preflight.facts import LOOKED_UP, Facts, Nearest, called, title_of
 from msupply_dhis2.text import all_of, count, joined
 
 _OLDEST = (2, 36)
