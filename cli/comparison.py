@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from itertools import batched
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for
 from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.dhis2.held import MOST_PLACES
 from msupply_dhis2.domain.choices import Scheme, Setup
-from msupply_dhis2.domain.data_value import JOINED_BY, DataValue
+from msupply_dhis2.domain.data_value import JOINED_BY, DataValue, is_same
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.reading import folded
 from msupply_dhis2.domain.stock import Kind
@@ -114,12 +113,9 @@ def compare(
     return Compared(event, preview, tuple(lines), notes)
 
 
-def is_same(held: str, sent: str) -> bool:
-    """Whether DHIS2 holds what is sent: 5.0 is 5, and a boolean's true is 1."""
-    try:
-        return Decimal(_BOOLEANS.get(held, held)) == Decimal(_BOOLEANS.get(sent, sent))
-    except InvalidOperation:
-        return held == sent
+def is_held(held: str, sent: str) -> bool:
+    """Whether DHIS2 holds what is sent; a boolean's true is 1."""
+    return is_same(_BOOLEANS.get(held, held), _BOOLEANS.get(sent, sent))
 
 
 _BOOLEANS = {"true": "1", "false": "0"}
@@ -138,7 +134,7 @@ def _beside(
     if found is None:
         return ComparedValue(value, Beside.NEW)
     there.remove(found)
-    beside = Beside.SAME if is_same(found["value"], value.value) else Beside.CHANGED
+    beside = Beside.SAME if is_held(found["value"], value.value) else Beside.CHANGED
     return ComparedValue(value, beside, found["value"], _stored_by(found))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from cli.comparison import is_same
+from cli.comparison import is_held
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation, MovementPart, ReportPart
 
@@ -41,7 +41,7 @@ def _held_now(explanation: Explanation, read: ReadHeld) -> Iterator[str]:
     combo = next((value[field] for field in fields if value[field]), None)
     found = [each for each in held if combo is None or combo in {each[field] for field in fields}]
     for each in found:
-        is_it = is_same(str(each["value"]), str(value["value"]))
+        is_it = is_held(str(each["value"]), str(value["value"]))
         same = "the same" if is_it else f"not {value['value']}"
         yield f"DHIS2 holds {each['value']}, {same}: stored by {each['stored_by']}, {each['last_updated']}."
     if not found:

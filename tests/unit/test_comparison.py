@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cli.comparison import Beside, Compared, HeldValues, Line, Preview, compare, is_same
+from cli.comparison import Beside, Compared, HeldValues, Line, Preview, compare, is_held
 from msupply_dhis2.compute.event import parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme, Setup
@@ -68,7 +68,7 @@ def told(of: Compared) -> list[tuple[str, str, str, str | None]]:
     ],
 )
 def test_same_number(there: str, sent: str, *, same: bool) -> None:
-    assert is_same(there, sent) is same
+    assert is_held(there, sent) is same
 
 
 @pytest.mark.parametrize(

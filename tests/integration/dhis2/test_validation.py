@@ -12,7 +12,7 @@ from msupply_dhis2.dhis2.error_catalogue import CALENDAR, FRACTION
 from msupply_dhis2.dhis2.import_request import UIDS, Schemes, SentValue, request_body, request_parameters
 from msupply_dhis2.dhis2.metadata import read_server
 from msupply_dhis2.dhis2.validation import Validator
-from msupply_dhis2.dhis2.value_rules import OmittedZero, Valid, Validated
+from msupply_dhis2.dhis2.value_rules import Validated
 from msupply_dhis2.domain.data_value import DataValue, DataValueKey
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import ValueOutcome
@@ -165,13 +165,15 @@ def check_against_server(
     assert validated is not None
     (decided,) = validated
     match decided:
-        case Valid(key=key, value=text, vanishes=False):
+        case SentValue(value=""):
+            assert given.value in {"0", "0.0"}
+        case SentValue(key, text, vanishes=False):
             post(client, SentValue(key, text), UIDS, validator.data_set_id)
             held = stored(client.dhis2)
             undecided = bool(rules.input_periods or rules.expiry_days) or given.data_element == "OPTIONS"
             undecided = undecided or given.data_element == "SHARED" or user == SUPERUSER
             assert held == {ValueKey(**key._asdict()): text} or (undecided and not held)
-        case Valid(key=key, value=text):
+        case SentValue(key, text):
             post(client, SentValue(key, text), UIDS, validator.data_set_id)
             assert stored(client.dhis2) == {}
         case ValueOutcome():
@@ -179,8 +181,6 @@ def check_against_server(
                 post(client, row, CODES, DATA_SET)
             seen = [key for key in stored(client.dhis2) if is_seen(metadata, key)]
             assert seen == []
-        case OmittedZero():
-            assert given.value in {"0", "0.0"}
     return decided
 
 
@@ -230,7 +230,7 @@ def test_refused_beforehand(given_value: DataValue, rules: Rules, code: str, ver
     )
     if version == "2.43" and OVER in rules.input_periods:
         # This release has it the wrong way round: what is over is taken.
-        assert isinstance(decided, Valid)
+        assert isinstance(decided, SentValue)
         return
     assert isinstance(decided, ValueOutcome)
     assert [reason.code for reason in decided.reasons] == [code]
@@ -355,32 +355,32 @@ def test_valid_is_stored(given_value: DataValue, rules: Rules, shaped: str, vers
     decided = check_against_server(
         rules, given_value, version=version, user=USER, field=OptionComboField.AUTO
     )
-    assert isinstance(decided, Valid)
+    assert isinstance(decided, SentValue)
     assert decided.value == shaped
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_option_combo_moved(version: str) -> None:
     of_element = decide(value("BY_METRIC", attribute="SOH"), version=version)
-    assert isinstance(of_element, Valid)
+    assert isinstance(of_element, SentValue)
     assert (of_element.key.category_option_combo, of_element.key.attribute_option_combo) == (
         uid("categoryOptionCombo", "SOH"),
         DEFAULT_OPTION_COMBO_ID,
     )
     of_data_set = decide(value(attribute="DRAFT"), Rules(category_combo=REPORT), version=version)
-    assert isinstance(of_data_set, Valid)
+    assert isinstance(of_data_set, SentValue)
     assert (of_data_set.key.category_option_combo, of_data_set.key.attribute_option_combo) == (
         DEFAULT_OPTION_COMBO_ID,
         uid("categoryOptionCombo", "DRAFT"),
     )
     overridden = decide(value("OVERRIDDEN", attribute="AMC"), version=version)
-    assert isinstance(overridden, Valid)
+    assert isinstance(overridden, SentValue)
     assert overridden.key.category_option_combo == uid("categoryOptionCombo", "AMC")
 
 
 def test_only_option_combo() -> None:
     decided = decide(value("ONE_OPTION"))
-    assert isinstance(decided, Valid)
+    assert isinstance(decided, SentValue)
     assert decided.key.category_option_combo == uid("categoryOptionCombo", "ALONE")
 
 
@@ -391,14 +391,15 @@ def test_dropped_zero(version: str) -> None:
         decided = check_against_server(
             Rules(), value(element, "0"), version=version, user=USER, field=OptionComboField.AUTO
         )
-        assert isinstance(decided, Valid)
+        assert isinstance(decided, SentValue)
         assert decided.vanishes == dropping
-    assert isinstance(decide(value("NUMBER_0", "0.5"), version=version), Valid)
+    assert isinstance(decide(value("NUMBER_0", "0.5"), version=version), SentValue)
 
 
 def test_zero_of_yes_only() -> None:
     decided = decide(value("TRUE_ONLY", "0"))
-    assert isinstance(decided, OmittedZero)
+    assert isinstance(decided, SentValue)
+    assert decided.value == ""
     assert decided.key.data_element == uid("dataElement", "TRUE_ONLY")
 
 
@@ -410,7 +411,7 @@ def test_two_values_for_one_cell() -> None:
     ]
     validated = fitter_of(CountingClient(clinic_world(Rules()), "2.42", TODAY)).validate(twins)
     assert validated is not None
-    assert [type(each) for each in validated] == [Valid, Valid, ValueOutcome]
+    assert [type(each) for each in validated] == [SentValue, SentValue, ValueOutcome]
     assert isinstance(validated[2], ValueOutcome)
     (reason,) = validated[2].reasons
     assert reason.code == "E8128"
@@ -436,7 +437,7 @@ def test_two_values_for_one_cell() -> None:
     ],
 )
 def test_server_decides_in_doubt(given_value: DataValue, rules: Rules, user: User) -> None:
-    assert isinstance(decide(given_value, rules, user=user), Valid)
+    assert isinstance(decide(given_value, rules, user=user), SentValue)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +445,7 @@ def test_server_decides_in_doubt(given_value: DataValue, rules: Rules, user: Use
     [
         ("NEW", "2026Q1", ValueOutcome),
         ("NEW", "2026Q2", ValueOutcome),
-        ("CLOSED", "2020Q1", Valid),
+        ("CLOSED", "2020Q1", SentValue),
         ("CLOSED", "2020Q2", ValueOutcome),
     ],
 )
@@ -468,7 +469,7 @@ def test_inverted_periods_to_server(input_period: DataInputPeriod, *, is_stored:
     validator = fitter_of(client)
     validated = validator.validate([value()])
     assert validated is not None
-    assert isinstance(validated[0], Valid)
+    assert isinstance(validated[0], SentValue)
     post(client, SentValue(validated[0].key, validated[0].value), UIDS, validator.data_set_id)
     assert bool(stored(client.dhis2)) is is_stored
 
@@ -502,7 +503,7 @@ def test_input_periods_from_2_43() -> None:
     for period in ("202608", "202601"):
         given = value(period=period)
         decided = check_against_server(rules, given, version="2.43", user=USER, field=OptionComboField.AUTO)
-        assert isinstance(decided, Valid)
+        assert isinstance(decided, SentValue)
         assert isinstance(decide(given, rules, version="2.42"), ValueOutcome)
 
 
@@ -511,7 +512,7 @@ def test_hidden_lock_exceptions() -> None:
     client.failures["/api/lockExceptions"] = Dhis2PermanentError("no")
     validated = fitter_of(client).validate([value(period="202601")])
     assert validated is not None
-    assert isinstance(validated[0], Valid)
+    assert isinstance(validated[0], SentValue)
 
 
 @pytest.mark.parametrize("access", MetadataAccess)
@@ -536,7 +537,7 @@ def test_corrected_calendar() -> None:
     client.dhis2.metadata = metadata
     validated = validator.validate([value()])
     assert validated is not None
-    assert isinstance(validated[0], Valid)
+    assert isinstance(validated[0], SentValue)
 
 
 def test_open_by_another_data_set() -> None:
@@ -558,7 +559,7 @@ def test_open_by_another_data_set() -> None:
         validated = validator.validate([value("SHARED", period="202608"), value("NUMBER", period="202608")])
         assert validated is not None
         codes[version] = [type(each) for each in validated]
-    assert codes == {"2.42": [Valid, ValueOutcome], "2.43": [ValueOutcome, ValueOutcome]}
+    assert codes == {"2.42": [SentValue, ValueOutcome], "2.43": [ValueOutcome, ValueOutcome]}
 
 
 # What is read, and when
@@ -613,7 +614,7 @@ def test_fix_counts_at_once() -> None:
     clock.now += 2
     fixed = validator.validate(current)
     assert fixed is not None
-    assert isinstance(fixed[0], Valid)
+    assert isinstance(fixed[0], SentValue)
     assert client.reads.count("/api/dataSets") == 2
 
 
@@ -624,12 +625,12 @@ def test_open_period_moves_on() -> None:
     today, tomorrow = value(period="20260615"), value(period="20260616")
     validated = validator.validate([today, tomorrow])
     assert validated is not None
-    assert [type(each) for each in validated] == [Valid, ValueOutcome]
+    assert [type(each) for each in validated] == [SentValue, ValueOutcome]
     clock.now += timedelta(days=1).total_seconds()
     client.dhis2 = DirectClient(client.dhis2.metadata, "2.42", TODAY + timedelta(days=1), USER).dhis2
     validated = validator.validate([tomorrow])
     assert validated is not None
-    assert isinstance(validated[0], Valid)
+    assert isinstance(validated[0], SentValue)
 
 
 def test_strangers_looked_up_once() -> None:
@@ -805,7 +806,7 @@ def test_fix_before_broken_reading(before_the_limit: int) -> None:
         validator.validate(values)
     clock.now += 120
     client.left = 100
-    assert [type(each) for each in validator.validate(values) or ()] == [Valid, ValueOutcome]
+    assert [type(each) for each in validator.validate(values) or ()] == [SentValue, ValueOutcome]
 
 
 def test_uid_scheme() -> None:
@@ -820,7 +821,7 @@ def test_uid_scheme() -> None:
     by_code = fitter_of(client).validate([value("BY_METRIC", attribute="SOH")])
     assert validated == by_code
     assert validated is not None
-    assert isinstance(validated[0], Valid)
+    assert isinstance(validated[0], SentValue)
 
 
 def test_batch_size_costs_no_reads() -> None:
@@ -838,8 +839,8 @@ def test_batch_size_costs_no_reads() -> None:
     ]
     validated = validator.validate(values)
     assert validated is not None
-    assert {type(each) for each in validated} == {Valid}
-    assert len({each.key for each in validated if isinstance(each, Valid)}) == len(values)
+    assert {type(each) for each in validated} == {SentValue}
+    assert len({each.key for each in validated if isinstance(each, SentValue)}) == len(values)
     assert len(client.reads) == 3
 
 

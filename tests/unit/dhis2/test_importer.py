@@ -1,6 +1,7 @@
 """Sending: whatever is wrong in a batch, all that can get in does, and the rest is named."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import product
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.import_request import Schemes, SentValue
-from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Import, send
+from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Imported, Unclear, send
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Reason
@@ -59,6 +60,17 @@ def rekeyed(value: SentValue, **parts: str) -> SentValue:
     return value._replace(key=value.key._replace(**parts))
 
 
+@dataclass(slots=True, kw_only=True)
+class Sent(Imported):
+    rows: Mapping[int, SentValue]
+    unclear: list[Unclear] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> set[int]:
+        unclear = {place for call in self.unclear for place in call.outcomes}
+        return self.rows.keys() - self.outcomes.keys() - unclear
+
+
 def sent(  # noqa: PLR0913 - each has its default
     client: object,
     rows: Mapping[int, SentValue],
@@ -71,8 +83,10 @@ def sent(  # noqa: PLR0913 - each has its default
     try_again: bool = True,
     timely: Collection[int] = (),
     lock_exceptions: Collection[tuple[str, str]] | None = None,
-) -> Import:
+) -> Sent:
+    result = Sent(rows=rows)
     calls = Calls(
+        result,
         client,  # type: ignore[arg-type]  # scripted clients have no more than the one method
         batch_size or AdaptiveBatchSize(),
         data_set,
@@ -80,10 +94,11 @@ def sent(  # noqa: PLR0913 - each has its default
         values,
         lambda: seconds,
         pause=lambda _: None,
-        timely=timely,
         lock_exceptions=lock_exceptions,
     )
-    return send(rows, calls, try_again=try_again)
+    rows = {place: row._replace(is_timely=place in timely) for place, row in rows.items()}
+    result.unclear = send(rows, calls, try_again=try_again)
+    return result
 
 
 def whole_batch(**wrong: SentValue) -> dict[int, SentValue]:
@@ -93,16 +108,17 @@ def whole_batch(**wrong: SentValue) -> dict[int, SentValue]:
     return dict(enumerate(good)) | {int(place[3:]): bad for place, bad in wrong.items()}
 
 
-def places_with_outcome(result: Import) -> list[int]:
-    unclear = [place for call in result.unclear for place in call.places]
+def places_with_outcome(result: Sent) -> list[int]:
+    unclear = [place for call in result.unclear for place in call.outcomes]
+    assert bool(result.waiting) == (result.failure is not None)
     return sorted([*result.outcomes, *unclear, *result.waiting])
 
 
-def applied_in(result: Import) -> list[int]:
+def applied_in(result: Sent) -> list[int]:
     return [place for place, outcome in result.outcomes.items() if outcome.is_applied]
 
 
-def rejected_in(result: Import) -> dict[int, tuple[Reason, ...]]:
+def rejected_in(result: Sent) -> dict[int, tuple[Reason, ...]]:
     return {place: outcome.reasons for place, outcome in result.outcomes.items() if outcome.reasons}
 
 

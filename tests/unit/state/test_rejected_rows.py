@@ -140,7 +140,7 @@ def test_rows_not_in_dhis2() -> None:
     values = [value_of(f"de{place}", str(place)) for place in range(4)]
     result = BatchResult(
         batch_of(values, settings_of()),
-        {
+        outcomes={
             3: ValueOutcome(OutcomeKind.UNACCOUNTED, (Reason("vanished", "gone"),)),
             0: ValueOutcome(OutcomeKind.STORED),
             1: rejected(Reason("E7612", "no"), Reason("E7641", "late")),

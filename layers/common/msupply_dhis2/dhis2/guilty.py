@@ -60,7 +60,7 @@ def is_for_all(reasons: Iterable[Reason]) -> bool:
     return any(reason.code in _FOR_ALL for reason in reasons)
 
 
-def halves(places: Places) -> list[Places]:
+def halves[Each](places: tuple[Each, ...]) -> list[tuple[Each, ...]]:
     """Return the first and the second half."""
     middle = len(places) // 2
     return [places[:middle], places[middle:]]
@@ -130,29 +130,22 @@ class GuiltySearch:
         """Whether the expiry days do not count for the key's org unit and period."""
         return not {(key.org_unit, key.period), ("", key.period)}.isdisjoint(self.lock_exceptions or ())
 
-    def parts(
-        self, places: Places, reasons: Sequence[Reason] = (), first: Sequence[str] = ()
-    ) -> list[Places]:
-        """Halve along a field, first of all along those that decide: the guilty ones share its value."""
-        if any(reason.code == _LOCKED for reason in reasons):
-            org_units = self._values("org_unit", places)
-            if len(org_units) > 1:
-                # Nearly all of them are guilty as a rule: halving would cost twice as many calls.
-                return [self._having("org_unit", {org_unit}, places) for org_unit in org_units]
+    def parts(self, places: Places, reasons: Sequence[Reason] = ()) -> list[Places]:
+        """Halve along a field that decides, whose value the guilty ones share; else along the one with the most values."""
+        values = {name: list(dict.fromkeys(self._field(place, name) for place in places)) for name in _FIELDS}
+        org_units = values["org_unit"]
+        if len(org_units) > 1 and any(reason.code == _LOCKED for reason in reasons):
+            # Nearly all of them are guilty as a rule: halving would cost twice as many calls.
+            return [self._having("org_unit", {org_unit}, places) for org_unit in org_units]
         deciding = [name for reason in reasons for name in _FIELDS_OF_GROUP.get(reason.code, ())]
-        for name in (*first, *deciding, *_FIELDS):
-            values = self._values(name, places)
-            if len(values) > 1:
-                middle = len(values) // 2
-                return [self._having(name, set(half), places) for half in (values[:middle], values[middle:])]
+        for name in (*deciding, *sorted(_FIELDS, key=lambda field: -len(values[field]))):
+            if len(values[name]) > 1:
+                return [self._having(name, set(half), places) for half in halves(tuple(values[name]))]
         return halves(places)
 
     def _field(self, place: int, name: str) -> str | None:
         value: str | None = getattr(self.rows[place].key, name)
         return value
-
-    def _values(self, name: str, places: Places) -> list[str | None]:
-        return list(dict.fromkeys(self._field(place, name) for place in places))
 
     def _having(self, name: str, values: Collection[str | None], places: Places) -> Places:
         return tuple(place for place in places if self._field(place, name) in values)

@@ -13,10 +13,16 @@ _STRICT_OF_DATA_SET = ("DataElements", "OrganisationUnits")
 
 
 class SentValue(NamedTuple):
-    """A data value as it is sent: its key in the request's schemes, and the value as text."""
+    """A data value as it is sent: its key in the request's schemes, and the value as text.
+
+    The value is empty for a zero that is told by having no value, which is not sent: of a data element that takes only
+    ``true``. ``is_timely``: its period is known to be of the right type and open. ``vanishes``: a zero that the server drops.
+    """
 
     key: DataValueKey
     value: str
+    is_timely: bool = False
+    vanishes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

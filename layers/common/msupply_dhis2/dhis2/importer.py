@@ -9,14 +9,16 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
 
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE
 from msupply_dhis2.dhis2.guilty import GuiltySearch, Places, Reasons, halves, is_for_all
 from msupply_dhis2.dhis2.import_request import Schemes, SentValue, request_body, request_parameters
 from msupply_dhis2.dhis2.import_summary import ImportSummary, read_import_summary
-from msupply_dhis2.domain.outcome import Counts, Extent, Reason, ValueOutcome, rejected
+from msupply_dhis2.domain.outcome import Extent, Reason, ValueOutcome, rejected
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2Error,
@@ -65,8 +67,6 @@ E7611 is taken for that where sending again at once has not helped."""
 _SAID = 300
 """Characters of what DHIS2 said of several values."""
 
-type Failure = Dhis2AuthenticationError | Dhis2TransientError
-
 
 class AdaptiveBatchSize:
     """What was learnt from the calls so far: how many values a call may hold, ``None`` for as many as the setting allows."""
@@ -114,29 +114,42 @@ class AdaptiveBatchSize:
         self.limit = max(values if self.limit is None else min(values, self.limit), 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Unclear:
-    """A call of which DHIS2 does not account for all values: the places of those that were not refused, and their counts.
+@dataclass(slots=True, kw_only=True)
+class Imported:
+    """What became of values that were sent, by their places in the batch. Those without an outcome wait, because of ``failure``.
+
+    ``answered``: DHIS2 judged any of the values. ``refused_all`` is why it does not take calls like these at all; what they
+    were about is among the rejected. ``may_still_be_applied``: a call got no answer of DHIS2's, and may be stored later.
+    """
+
+    outcomes: dict[int, ValueOutcome] = field(default_factory=dict)
+    answered: bool = False
+    refused_all: Dhis2Error | None = None
+    failure: Dhis2AuthenticationError | Dhis2TransientError | None = None
+    may_still_be_applied: bool = False
+
+
+class Unclear(NamedTuple):
+    """A call of which DHIS2 does not account for all values: what those count as that were not refused.
 
     ``deleted`` is how many older values the call removed; ``unplaced`` are the reasons that are about no value by name.
     """
 
-    places: Places
-    counts: Counts
+    outcomes: dict[int, ValueOutcome]
     deleted: int
     unplaced: Reasons
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How calls are made for one batch.
+    """How calls are made for one batch, and what came of them.
 
     ``maximum_values`` is "No. of items per payload". ``are_in_data_set``: the metadata that were read just now have all data
-    elements and org units in the data set. ``timely`` are the places of the values whose period is open, and of the
-    right type, by DHIS2's own metadata. ``lock_exceptions`` are org unit and period of the exceptions from the expiry days,
-    ``""`` for all org units; ``None`` where not known.
+    elements and org units in the data set. ``lock_exceptions`` are org unit and period of the exceptions from the expiry
+    days, ``""`` for all org units; ``None`` where not known.
     """
 
+    result: Imported
     client: Dhis2Client
     batch_size: AdaptiveBatchSize
     data_set_id: str
@@ -146,50 +159,38 @@ class Calls:
     pause: Callable[[float], None] = time.sleep
     deletes: bool = False
     are_in_data_set: bool = False
-    timely: Collection[int] = ()
     lock_exceptions: Collection[tuple[str, str]] | None = None
 
 
-def send(rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool = True) -> "Import":
-    """Send rows, given by their places in the batch, and return what became of them.
+def send(rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool = True) -> list[Unclear]:
+    """Send rows, given by their places in the batch, note what became of them, and return what is not clear.
 
     ``try_again`` tells whether a call may be repeated at once. A zero that removes what stands in its cell may not be: sent
     twice, DHIS2 would store it after all.
     """
-    work = Import(rows, calls, try_again=try_again)
-    work.make_calls()
-    work.try_suspects()
-    work.finish()
-    return work
+    sending = _Sending(rows, calls, try_again=try_again)
+    sending.make_calls()
+    sending.try_suspects()
+    sending.tell_stale()
+    return sending.unclear
 
 
-class Import:
-    """Calls that wait to be made, and what became of the values of those that were, by their places.
-
-    ``outcomes`` are those that are certain; ``waiting`` have none yet, because of ``failure``. ``refused_all`` is why DHIS2
-    does not take calls like these at all; what they were about is among the rejected. ``answered``: whether DHIS2 judged any
-    value. ``may_still_be_applied``: a call got no answer of DHIS2's, and what it held may be stored later.
-    """
+class _Sending:
+    """Calls that wait to be made, by the places of their values."""
 
     def __init__(self, rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool) -> None:
-        self.outcomes: dict[int, ValueOutcome] = {}
         self.unclear: list[Unclear] = []
-        self.waiting: set[int] = set()
-        self.failure: Failure | None = None
-        self.refused_all: Dhis2Error | None = None
-        self.answered = False
-        self.may_still_be_applied = False
         self._rows = rows
         self._calls = calls
+        self._result = calls.result
         self._try_again = try_again
         self._search = GuiltySearch(rows, calls.lock_exceptions)
         self._pending: deque[Places] = deque([tuple(rows)] if rows else [])
-        self._repeated: set[Places] = set()
+        self._answers = 0
         self._raced: Counter[int] = Counter()
         self._searches = 0
         self._faults = 0
-        self._depth: dict[Places, int] = {}
-        """How often what a call holds was halved because the server failed at it."""
+        self._repeated: set[Places] = set()
         self._suspects: list[int] = []
         """Values with which a call failed although they were alone in it."""
         self._last_tries: frozenset[int] = frozenset()
@@ -200,13 +201,13 @@ class Import:
     def make_calls(self) -> None:
         """Make calls until every value has an outcome, or what is left has to wait."""
         calls = self._calls
-        while self._pending and self.failure is None:
+        while self._pending and self._result.failure is None:
             places = self._pending.popleft()
             if len(places) > (most := calls.batch_size.values(calls.maximum_values)):
                 # The rest is cut when it is its turn: by then a call may hold more.
                 self._pending.extendleft((places[most:], places[:most]))
             elif calls.seconds_left() <= _LEAST_SECONDS:
-                self._wait(places, Dhis2TransientError(_TIME_IS_UP, retry_after=1.0))
+                self._result.failure = Dhis2TransientError(_TIME_IS_UP, retry_after=1.0)
             else:
                 rows = [self._rows[place] for place in places]
                 try:
@@ -218,7 +219,7 @@ class Import:
                         read_timeout=max(min(LONGEST_CALL, calls.seconds_left() - _LEAST_SECONDS / 2), 1.0),
                     )
                 except Dhis2Error as error:
-                    self.may_still_be_applied |= error.may_still_be_applied
+                    self._result.may_still_be_applied |= error.may_still_be_applied
                     self._meet_error(places, error)
                 else:
                     calls.batch_size.took(len(places), answer.seconds)
@@ -235,11 +236,11 @@ class Import:
             case Dhis2SlowError():
                 # The import may still be running: the same values at once would get in its way.
                 self._calls.batch_size.too_slow(len(places))
-                self._wait(places, error)
+                self._result.failure = error
             case Dhis2FaultError():
                 self._meet_fault(places, error)
             case Dhis2AuthenticationError() | Dhis2TransientError():
-                self._wait(places, error)
+                self._result.failure = error
             case _:
                 self._refuse_all(places, error)
 
@@ -248,29 +249,24 @@ class Import:
             summary = read_import_summary(answer, len(places), deletes=self._calls.deletes)
         except Dhis2TransientError as error:
             # The import broke off, as it does when two of them get in each other's way.
-            if self._may_repeat(places):
+            if self._try_again and places not in self._repeated:
                 self._repeat(places)
             else:
-                self._wait(places, error)
+                self._result.failure = error
         except Dhis2PermanentError as error:
             self._refuse_all(places, error)
         else:
-            self.answered = True
+            self._answers += 1
+            self._result.answered = True
             self._judge(places, summary)
 
-    # Failures of the server
-
-    def _may_repeat(self, places: Places) -> bool:
-        return self._try_again and places not in self._repeated
-
     def _repeat(self, places: Places) -> None:
+        """Make a call again: not at once, and not when the other one does, but in 0.2 to 1 second."""
         self._repeated.add(places)
-        self._pause()
+        self._calls.pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret
         self._pending.appendleft(places)
 
-    def _pause(self) -> None:
-        # Not at once, and not when the other one does: 0.2 to 1 second.
-        self._calls.pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret
+    # Failures of the server
 
     def _meet_fault(self, places: Places, error: Dhis2FaultError) -> None:
         """Try again, then look for the value at fault by halving; unless the server fails at everything."""
@@ -279,61 +275,45 @@ class Import:
             self._reject(places, Reason(FAILS_ALONE, text))
             return
         self._faults += 1
-        depth = self._depth.get(places, 0)
-        if (
-            not self._try_again
-            or self._faults > _SEARCH_CALLS
-            or (self._faults >= _FAULTS_WITHOUT_SUCCESS and not self.answered)
-        ):
-            self._wait(places, error)
-        elif depth == 0 and self._may_repeat(places):
+        fails_always = self._faults >= _FAULTS_WITHOUT_SUCCESS and not self._answers
+        if not self._try_again or self._faults > _SEARCH_CALLS or fails_always:
+            self._result.failure = error
+        elif self._faults == 1:
             self._repeat(places)
         elif len(places) > 1:
-            # Now along data elements, now along org units, and each half in its turn: whichever it is that
-            # the server fails at, soon something succeeds and shows that the server works otherwise.
-            first, second = ("data_element", "org_unit")[:: 1 if depth % 2 == 0 else -1]
-            for part in self._search.parts(places, first=(first, second)):
-                self._depth[part] = depth + 1
-                self._pending.append(part)
+            # Each half in its turn: whichever it is that the server fails at, soon something succeeds and shows that
+            # the server works otherwise.
+            self._pending.extend(self._search.parts(places))
         else:
             self._suspects.extend(places)
 
     def try_suspects(self) -> None:
         """Try once more, now that others got in, what failed alone; if nothing did, it is the server that fails."""
-        failure = self.failure
+        failure = self._result.failure
         if not self._suspects:
             return
-        if not self.answered or not (failure is None or isinstance(failure, Dhis2FaultError)):
-            self._wait(self._suspects, failure or Dhis2FaultError(_FAILS_AT_ALL))
+        if not self._answers or not (failure is None or isinstance(failure, Dhis2FaultError)):
+            self._result.failure = failure or Dhis2FaultError(_FAILS_AT_ALL)
             return
-        others, self._pending = self._pending, deque((place,) for place in self._suspects)
+        self._pending = deque((place,) for place in self._suspects)
         self._last_tries = frozenset(self._suspects)
-        self.failure = None
+        self._result.failure = None
         # The first that fails otherwise ends it: each of them with a refused login again would lock the account.
         self.make_calls()
-        self.failure = self.failure or failure
-        self._pending += others
+        self._result.failure = self._result.failure or failure
 
-    def finish(self) -> None:
-        """Have wait what was not sent, and what DHIS2 refuses against its metadata."""
-        self.waiting |= {place for places in self._pending for place in places} | self._stale.keys()
-        if self._stale and self.failure is None:
-            said = "; ".join(
-                dict.fromkeys(f"{reason.text}, {reason.code}" for reason in self._stale.values())
-            )
-            values = count(len(self._stale), "value")
-            self.failure = Dhis2TransientError(_STALE_CACHE.format(values=values, said=said[:_SAID]))
-
-    def _wait(self, places: Iterable[int], error: Failure) -> None:
-        self.waiting.update(places)
-        self.failure = error
+    def tell_stale(self) -> None:
+        """Have wait what DHIS2 refuses against its metadata."""
+        if self._stale and self._result.failure is None:
+            reasons = dict.fromkeys(f"{reason.text}, {reason.code}" for reason in self._stale.values())
+            values, said = count(len(self._stale), "value"), "; ".join(reasons)[:_SAID]
+            self._result.failure = Dhis2TransientError(_STALE_CACHE.format(values=values, said=said))
 
     def _refuse_all(self, places: Places, error: Dhis2Error) -> None:
         """Reject what was not sent yet, too: the same address and login would be refused again."""
-        reason = Reason(CALL_REFUSED, str(error), Extent.REQUEST)
-        self._reject([*places, *(place for waiting in self._pending for place in waiting)], reason)
+        self._reject(chain(places, *self._pending), Reason(CALL_REFUSED, str(error), Extent.REQUEST))
         self._pending.clear()
-        self.refused_all = error
+        self._result.refused_all = error
 
     # Refused values
 
@@ -351,7 +331,7 @@ class Import:
                 doubtful[place] = reasons
             elif self._may_be_a_race(place, reasons):
                 again.append(place)
-            elif place in self._calls.timely and all(reason.code in _STALE for reason in reasons):
+            elif self._rows[place].is_timely and all(reason.code in _STALE for reason in reasons):
                 self._stale[place] = reasons[0]
             else:
                 certain[place] = reasons
@@ -361,13 +341,11 @@ class Import:
             self._reject_all(certain)
         if again:
             self._raced.update(again)
-            self._pause()
-            self._pending.appendleft(tuple(again))
+            self._repeat(tuple(again))
         if all(outcome.is_certain for outcome in accepted.values()):
-            self.outcomes |= accepted
+            self._result.outcomes |= accepted
         else:
-            counts = Counts.of(accepted.values())
-            self.unclear.append(Unclear(tuple(accepted), counts, summary.deleted, summary.unplaced))
+            self.unclear.append(Unclear(accepted, summary.deleted, summary.unplaced))
 
     def _may_be_a_race(self, place: int, reasons: Sequence[Reason]) -> bool:
         # Nothing was stored of it, so also a value that may not be sent twice is sent again.
@@ -392,20 +370,19 @@ class Import:
         self._searches += 1
         if self._searches > _SEARCH_CALLS:
             said = "; ".join(dict.fromkeys(reason.text for reason in reasons))[:_SAID]
-            self._wait(others, Dhis2TransientError(_NOT_FOUND_YET.format(said=said), retry_after=1.0))
+            self._result.failure = Dhis2TransientError(_NOT_FOUND_YET.format(said=said), retry_after=1.0)
         elif guilty and not suspects:
             self._pending.appendleft(others)
         else:
-            free = tuple(place for place in others if place not in suspects) if suspects else ()
             self._pending.extendleft(reversed(self._search.parts(suspects or others, reasons)))
-            if free:
+            if suspects and (free := tuple(place for place in others if place not in suspects)):
                 self._pending.appendleft(free)
 
     def _reject(self, places: Iterable[int], reason: Reason) -> None:
         self._reject_all(dict.fromkeys(places, (reason,)))
 
     def _reject_all(self, reasons: Mapping[int, Reasons]) -> None:
-        self.outcomes |= {place: rejected(*why) for place, why in reasons.items()}
+        self._result.outcomes |= {place: rejected(*why) for place, why in reasons.items()}
 
 
 _TIME_IS_UP = (

@@ -11,7 +11,7 @@ from msupply_dhis2.dhis2.error_catalogue import CALENDAR
 from msupply_dhis2.dhis2.import_request import Schemes
 from msupply_dhis2.dhis2.metadata import KeptAnswers, MetadataCache, read_data_set, read_server, read_user
 from msupply_dhis2.dhis2.models import ReadsDhis2, Server
-from msupply_dhis2.dhis2.value_rules import Valid, Validated, ValueRules
+from msupply_dhis2.dhis2.value_rules import Validated, ValueRules
 from msupply_dhis2.domain.choices import OptionComboField
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.outcome import Reason, ValueOutcome, rejected
@@ -183,7 +183,7 @@ class Validator:
 
 
 def _is_doubted(validated: Validated) -> bool:
-    return isinstance(validated, ValueOutcome) or (isinstance(validated, Valid) and validated.vanishes)
+    return isinstance(validated, ValueOutcome) or validated.vanishes
 
 
 def _other_calendar(server: Server) -> Reason:

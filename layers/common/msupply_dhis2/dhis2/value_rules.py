@@ -9,12 +9,12 @@ for it: up to 2.42 in a data set other than the one in the settings, or in an or
 import math
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
+from msupply_dhis2.dhis2.import_request import SentValue
 from msupply_dhis2.dhis2.metadata import MetadataCache
 from msupply_dhis2.dhis2.models import CategoryCombo, DataElement, OptionCombo, Server
 from msupply_dhis2.dhis2.period_rules import PeriodRules, said_of
@@ -60,27 +60,8 @@ _SHOWN = 3
 _NO_COMBOS = ("", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Valid:
-    """A value that may be sent: in UIDs, also of the default option combos, and in the shape of its value type.
-
-    ``is_timely``: its period is known to be of the right type and open. ``vanishes``: this server would not keep the zero.
-    """
-
-    key: DataValueKey
-    value: str
-    is_timely: bool
-    vanishes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OmittedZero:
-    """A zero for a data element that takes only ``true``: it is told by having no value, so nothing is sent."""
-
-    key: DataValueKey
-
-
-type Validated = Valid | OmittedZero | ValueOutcome
+type Validated = SentValue | ValueOutcome
+"""What may be sent: in UIDs, also of the default option combos, and in the shape of its value type; or why it may not."""
 
 
 class _What(NamedTuple):
@@ -183,10 +164,10 @@ class ValueRules:
         if twin is not value:
             return rejected(_twice(twin, value), was_sent=False)
         if isinstance(shaped, Reason):
-            return OmittedZero(key)
+            return SentValue(key, "")
         # The default option combos are named too: up to 2.42 a system setting can insist on it, and none forbids it.
         vanishes = element is not None and shaped == "0" and drops_zeros_of(self._known.server, element)
-        return Valid(key, shaped, where.is_timely, vanishes and not self._deletes)
+        return SentValue(key, shaped, where.is_timely, vanishes and not self._deletes)
 
     def _first_reason(
         self, value: DataValue, what: _What, where: _Where, shaped: str | Reason

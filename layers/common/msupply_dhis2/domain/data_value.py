@@ -1,5 +1,6 @@
 """One value on its way to DHIS2, and what DHIS2 knows it by."""
 
+from decimal import Decimal, InvalidOperation
 from typing import NamedTuple, Self
 
 from msupply_dhis2.domain.choices import Scheme
@@ -11,6 +12,14 @@ JOINED_BY = "; "
 
 type Identifier = tuple[str, str | None, str | None]
 """The part of a key that stays the same in each org unit and period: data element, category and attribute option combo."""
+
+
+def is_same(held: str, sent: str) -> bool:
+    """Whether what DHIS2 holds is the number that is sent: 5.0 is 5."""
+    try:
+        return held == sent or Decimal(held) == Decimal(sent)
+    except InvalidOperation:
+        return False
 
 
 class DataValueKey(NamedTuple):

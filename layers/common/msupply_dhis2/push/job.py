@@ -10,10 +10,8 @@ that somebody else has entered meanwhile is left alone. Where nothing may be rea
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import (
@@ -25,14 +23,14 @@ from msupply_dhis2.dhis2.error_catalogue import (
     ZERO_NOT_KEPT,
 )
 from msupply_dhis2.dhis2.import_request import UIDS, Schemes, SentValue
-from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Import, Unclear, send
+from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Unclear, send
 from msupply_dhis2.dhis2.metadata import read_stored
 from msupply_dhis2.dhis2.validation import Validator
-from msupply_dhis2.dhis2.value_rules import OmittedZero, Valid, Validated
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.choices import OptionComboField
+from msupply_dhis2.domain.data_value import is_same
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
-from msupply_dhis2.domain.outcome import OutcomeKind, Reason, ValueOutcome, accepted, rejected
+from msupply_dhis2.domain.outcome import Counts, OutcomeKind, Reason, ValueOutcome, accepted, rejected
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2BlockedError,
@@ -44,9 +42,6 @@ from msupply_dhis2.errors import (
 )
 from msupply_dhis2.push.outcome import BatchResult, unclear_lines
 from msupply_dhis2.settings import ReadBack, Settings
-
-if TYPE_CHECKING:
-    from msupply_dhis2.domain.data_value import DataValueKey
 
 READING_SECONDS = 60.0
 """With less time left nothing is read: it might be cut off together with all that was not told yet."""
@@ -120,15 +115,14 @@ def push(
     job = _Push(result, session, settings, seconds_left)
     limit_before = session.batch_size.limit
     try:
-        validated = job.validator.validate(list(job.values.values()), deletes=job.deletes)
-        zeros, omitted_zeros = job.take_validated(validated)
+        rows, zeros = job.validate()
         if job.deletes:
-            job.spare_what_changed(omitted_zeros)
+            job.spare_what_changed()
         else:
-            job.leave_out_unchanged()
-        job.send_rows({place: row for place, row in job.rows.items() if place not in result.outcomes})
+            job.leave_out_unchanged(rows)
+        job.send_rows(rows)
         if result.failure is None and not job.deletes:
-            job.send_zeros(zeros, omitted_zeros)
+            job.send_zeros(zeros)
         if result.failure is None:
             job.read_back()
     except (Dhis2AuthenticationError, Dhis2TransientError) as error:
@@ -143,9 +137,7 @@ def push(
     result.may_still_be_applied &= result.failure is not None
     if not job.deletes:
         # What was deleted is gone, and a "no" that is told by no value was never there.
-        result.held_periods = frozenset(
-            job.values[place].period for place in job.rows.keys() & result.applied
-        )
+        result.held_periods = frozenset(batch.values[place].period for place in job.applied)
     return result
 
 
@@ -159,219 +151,188 @@ class _Push:
         settings: Settings,
         seconds_left: Callable[[], float],
     ) -> None:
-        batch = result.batch
-        self.deletes = batch.operation is Operation.DELETE
-        self.values = {place: value for place, value in enumerate(batch.values) if place not in result.done}
-        self.validator = session.validator(batch, settings.option_combo_field)
-        self.rows: dict[int, SentValue] = {}
-        """What is sent."""
         self._result = result
         self._outcomes = result.outcomes
         self._session = session
         self._settings = settings
         self._seconds_left = seconds_left
-        self._keys: dict[int, DataValueKey] = {}
-        """In UIDs, where the metadata are known."""
+        self.deletes = result.batch.operation is Operation.DELETE
+        self._validator = session.validator(result.batch, settings.option_combo_field)
+        self._rows: dict[int, SentValue] = {}
+        """What fits the metadata, or may, also where it need not be sent."""
+        self._is_known = False
+        """Whether the rows are in UIDs, by the metadata."""
         self._removed: dict[int, str] = {}
         """What a 0 that is not kept is sent to remove."""
         session.client.deadline = Deadline(
             seconds_left, kept=READING_SECONDS, given_up=_NO_TIME_TO_READ, pause=session.pause
         )
 
+    @property
+    def applied(self) -> list[int]:
+        """The places of the values that DHIS2 holds now as they were sent, or no longer holds."""
+        return sorted(place for place in self._result.applied if self._rows[place].value)
+
     # Before anything is sent
 
-    def take_validated(self, validated: Sequence[Validated] | None) -> tuple[dict[int, SentValue], set[int]]:
-        """Return the zeros that this server would drop, and the places of those zeros that are told by no row."""
-        timely: set[int] = set()
-        zeros: dict[int, SentValue] = {}
-        omitted_zeros: set[int] = set()
-        if validated is None:
-            self.rows = {place: SentValue(value.key, value.value) for place, value in self.values.items()}
-        for place, each in zip(self.values, validated or (), strict=validated is not None):
-            match each:
-                case Valid():
-                    (zeros if each.vanishes else self.rows)[place] = SentValue(each.key, each.value)
-                    self._keys[place] = each.key
-                    if each.is_timely:
-                        timely.add(place)
-                case OmittedZero():
-                    omitted_zeros.add(place)
-                    self._keys[place] = each.key
-                case ValueOutcome():
-                    self._outcomes[place] = each
-        batch, is_known = self._result.batch, validated is not None
+    def validate(self) -> tuple[list[int], list[int]]:
+        """Return the places of what may be sent, and of the zeros that this server drops or that are told by no value."""
+        batch, validator = self._result.batch, self._validator
+        values = {place: each for place, each in enumerate(batch.values) if place not in self._result.done}
+        validated = validator.validate(list(values.values()), deletes=self.deletes)
+        self._is_known = validated is not None
+        as_it_is = (SentValue(value.key, value.value) for value in values.values())
+        rows, zeros = list[int](), list[int]()
+        for place, each in zip(values, as_it_is if validated is None else validated, strict=True):
+            if isinstance(each, ValueOutcome):
+                self._outcomes[place] = each
+            else:
+                self._rows[place] = each
+                (zeros if each.vanishes or not each.value else rows).append(place)
         self._calls = Calls(
+            self._result,
             client=self._session.client,
             batch_size=self._session.batch_size,
-            data_set_id=self.validator.data_set_id if is_known else batch.data_set_id,
-            schemes=UIDS if is_known else schemes_of(batch),
+            data_set_id=validator.data_set_id if self._is_known else batch.data_set_id,
+            schemes=UIDS if self._is_known else schemes_of(batch),
             maximum_values=self._values_of_a_call(),
             seconds_left=self._seconds_left,
             pause=self._session.pause,
             deletes=self.deletes,
-            are_in_data_set=is_known and self.validator.is_up_to_date,
-            timely=timely,
-            lock_exceptions=self.validator.lock_exceptions if is_known else None,
+            are_in_data_set=self._is_known and validator.is_up_to_date,
+            lock_exceptions=validator.lock_exceptions if self._is_known else None,
         )
-        return zeros, omitted_zeros
+        return rows, zeros
 
     def _values_of_a_call(self) -> int:
-        server, setting = self.validator.server, self._settings.items_per_payload
+        server, setting = self._validator.server, self._settings.items_per_payload
         return min(setting, (server and server.most_values_of_a_call) or setting)
 
-    def spare_what_changed(self, omitted_zeros: Collection[int]) -> None:
-        """Keep of the rows to delete those that stand in DHIS2 as they were sent; ``omitted_zeros`` never were."""
-        places = [*self.rows, *omitted_zeros]
-        if not places:
-            return
-        stored = self._stored(places)
-        if stored is None:
-            self._outcomes |= {place: rejected(_omitted_zero(None)) for place in omitted_zeros}
-            return
-        for place in places:
-            found, sent = stored.get(place), self.values[place].value
-            if found is None:
+    def spare_what_changed(self) -> None:
+        """Keep of the rows to delete those that stand in DHIS2 as they were sent; zeros told by no value never were."""
+        stored = self._stored(self._rows)
+        for place, row in self._rows.items():
+            found, sent = (stored or {}).get(place), self._result.batch.values[place].value
+            if stored is None:
+                if not row.value:
+                    self._outcomes[place] = rejected(_omitted_zero(None))
+            elif found is None:
                 self._outcomes[place] = ValueOutcome(OutcomeKind.DELETED)
-            elif place in omitted_zeros or not (
-                _is_same(found, self.rows[place].value) or _is_same(found, sent)
-            ):
+            elif not row.value or not (is_same(found, row.value) or is_same(found, sent)):
                 text = f"DHIS2 has {found}, not the {sent} that was sent earlier"
                 self._outcomes[place] = rejected(Reason(CHANGED_SINCE, text), was_sent=False)
-        self.rows = {place: row for place, row in self.rows.items() if place not in self._outcomes}
 
-    def leave_out_unchanged(self) -> None:
+    def leave_out_unchanged(self, places: Sequence[int]) -> None:
         """Read what DHIS2 holds where that costs less than to import what is unchanged, and leave that out.
 
         Whether it does is found out with the first batch of a run.
         """
         session, run_id = self._session, self._result.batch.run_id
-        wanted = self.validator.count_values(
-            {(row.key.org_unit, row.key.period) for row in self.rows.values()}
-        )
+        keys = [self._rows[place].key for place in places]
+        wanted = self._validator.count_values({(key.org_unit, key.period) for key in keys})
         if (
             session.sent_unread == run_id
-            or len(self.rows) < session.fewest_left_out
-            or not 0 < wanted <= session.read_for_each * len(self.rows)
+            or len(places) < session.fewest_left_out
+            or not 0 < wanted <= session.read_for_each * len(places)
         ):
             return
         began = time.perf_counter()
         try:
-            stored = self._stored(self.rows) or {}
+            stored = self._stored(places) or {}
         except Dhis2TransientError:
             # Nobody needs it: to send them all is as right, and tells what ails DHIS2.
             stored = {}
         seconds = time.perf_counter() - began
-        unchanged = [place for place in self.rows if self._is_done(place, stored.get(place))]
+        unchanged = [place for place in places if self._is_done(place, stored.get(place))]
         self._outcomes |= dict.fromkeys(unchanged, ValueOutcome(OutcomeKind.UNCHANGED))
         if seconds > len(unchanged) * session.batch_size.seconds_a_value:
             session.sent_unread = run_id
 
     # Sending
 
-    def send_rows(self, rows: Mapping[int, SentValue], *, try_again: bool = True) -> None:
-        """Send; what is not there afterwards is sent again once before anything is said of it.
+    def send_rows(self, places: Iterable[int], *, try_again: bool = True) -> None:
+        """Send what has no outcome yet; what is not there afterwards is sent again once before anything is said of it.
 
         Of two calls that come at once for a new period DHIS2 loses one, and counts its values as ignored.
         """
-        read, unread = self._take(send(rows, self._calls, try_again=try_again), may_send_again=True)
-        again = [*read, *(place for places, _ in unread for place in places)]
-        if not again or self._result.failure is not None:
+        rows = {place: self._rows[place] for place in places if place not in self._outcomes}
+        missing = self._clear_up(send(rows, self._calls, try_again=try_again), may_send_again=True)
+        if not missing or self._result.failure is not None:
             # They wait with the rest, and come back.
             return
-        self._take(send({place: self.rows[place] for place in again}, self._calls), may_send_again=False)
-        for places, unchanged in unread:
-            # Most were there by then, and that they are unchanged now says nothing of how it was before.
-            self._set_unchanged(places, 0 if self._result.failure else unchanged)
+        self._clear_up(
+            send({place: self._rows[place] for place in missing}, self._calls), may_send_again=False
+        )
+        for place, before in missing.items():
+            now = self._outcomes.get(place)
+            if now is not None and now.kind in {OutcomeKind.STORED, OutcomeKind.UNCHANGED}:
+                # Most were there by then, and that they are unchanged now says nothing of how it was before.
+                self._outcomes[place] = replace(now, kind=before.kind)
 
-    def _take(self, result: Import, *, may_send_again: bool) -> tuple[list[int], list[tuple[list[int], int]]]:
-        """Keep the outcomes of what was sent, and find out those that are not clear.
-
-        Returned is what to send again: the places that were read and are not there; and of each call that could not be read
-        the places, and how many of the call were unchanged.
-        """
-        of_batch = self._result
-        of_batch.outcomes |= result.outcomes
-        of_batch.answered |= result.answered
-        of_batch.may_still_be_applied |= result.may_still_be_applied
-        of_batch.refused_all = result.refused_all or of_batch.refused_all
-        of_batch.failure = result.failure or of_batch.failure
-        read: list[int] = []
-        unread: list[tuple[list[int], int]] = []
-        for unclear in result.unclear:
+    def _clear_up(self, calls: Iterable[Unclear], *, may_send_again: bool) -> dict[int, ValueOutcome]:
+        """Find out what is not clear, and return what is to be sent again, with what it counts as if it gets in then."""
+        missing: dict[int, ValueOutcome] = {}
+        for unclear in calls:
             # What DHIS2 gave a reason for, without saying for which value, it would refuse once more.
             may_send = may_send_again and not unclear.unplaced
-            stored = self._stored(unclear.places)
-            if stored is not None:
-                read += self._clear_up(unclear, stored, may_send_again=may_send)
-            elif missing := self._clear_up_unread(unclear, may_send_again=may_send):
-                unread.append((missing, unclear.counts.unchanged))
-        return read, unread
+            stored = self._stored(unclear.outcomes)
+            if stored is None:
+                missing |= self._clear_up_unread(unclear, may_send_again=may_send)
+            else:
+                missing |= self._clear_up_read(unclear, stored, may_send_again=may_send)
+        return missing
 
-    def _clear_up(self, unclear: Unclear, stored: Mapping[int, str], *, may_send_again: bool) -> list[int]:
-        """Compare with what is stored, and return what is not there and may be sent again."""
-        applied, again = [], []
-        for place in unclear.places:
+    def _clear_up_read(
+        self, unclear: Unclear, stored: Mapping[int, str], *, may_send_again: bool
+    ) -> dict[int, ValueOutcome]:
+        """Compare with what is stored."""
+        applied, missing = [], []
+        for place in unclear.outcomes:
             found = stored.get(place)
             if self._is_done(place, found):
                 applied.append(place)
             elif found is None and self._may_vanish(place):
                 self._outcomes[place] = rejected(_zero_not_kept(self._removed.get(place)))
             elif may_send_again and not self._may_vanish(place):
-                again.append(place)
+                missing.append(place)
             else:
                 self._outcomes[place] = self._missing(place, found, unclear.unplaced)
-        outcomes = accepted(len(applied), unchanged=unclear.counts.unchanged, deletes=self.deletes)
+        unchanged = Counts.of(unclear.outcomes.values()).unchanged
+        outcomes = accepted(len(applied), unchanged=unchanged, deletes=self.deletes)
         self._outcomes |= zip(applied, outcomes, strict=True)
-        return again
+        return dict.fromkeys(missing, ValueOutcome(OutcomeKind.STORED))
 
-    def _clear_up_unread(self, unclear: Unclear, *, may_send_again: bool) -> list[int]:
-        """Return what may be missing and may be sent again; what may not is told as not accounted for."""
-        zeros = [place for place in unclear.places if self._may_vanish(place)]
-        counts = unclear.counts
-        if not may_send_again or self.deletes or counts.unaccounted <= len(zeros):
-            self._tell_unclear(unclear, unclear.places, counts.unchanged, counts.unaccounted)
-            return []
-        if zeros:
-            self._tell_unclear(unclear, zeros, 0, len(zeros))
-        return [place for place in unclear.places if place not in zeros]
-
-    def _tell_unclear(
-        self, unclear: Unclear, places: Sequence[int], unchanged: int, unaccounted: int
-    ) -> None:
-        outcomes = accepted(
-            len(places), unchanged=unchanged, unaccounted=unaccounted, deletes=self.deletes, is_certain=False
-        )
-        self._outcomes |= zip(places, outcomes, strict=True)
-        values = [self.values[place] for place in places]
-        self._result.remarks += unclear_lines(
-            values, unaccounted, unclear.deleted, unclear.unplaced, deletes=self.deletes
-        )
-
-    def _set_unchanged(self, places: Sequence[int], unchanged: int) -> None:
-        """Have so many of the values that are in DHIS2 count as unchanged, and the others as stored."""
-        kinds = {OutcomeKind.STORED, OutcomeKind.UNCHANGED}
-        known = [place for place in places if place in self._outcomes]
-        applied = [place for place in known if self._outcomes[place].kind in kinds]
-        for number, place in enumerate(applied):
-            kind = OutcomeKind.UNCHANGED if number < unchanged else OutcomeKind.STORED
-            self._outcomes[place] = ValueOutcome(kind, is_certain=self._outcomes[place].is_certain)
+    def _clear_up_unread(self, unclear: Unclear, *, may_send_again: bool) -> dict[int, ValueOutcome]:
+        """Tell as not accounted for what may not be sent again."""
+        counts = Counts.of(unclear.outcomes.values())
+        told, others = unclear.outcomes, list[int]()
+        zeros = [place for place in told if self._may_vanish(place)]
+        if may_send_again and not self.deletes and counts.unaccounted > len(zeros):
+            others = [place for place in told if place not in zeros]
+            told = dict.fromkeys(zeros, ValueOutcome(OutcomeKind.UNACCOUNTED, is_certain=False))
+        if told:
+            self._outcomes |= told
+            self._result.remarks += unclear_lines(self._result.batch, unclear._replace(outcomes=told))
+        return dict(zip(others, accepted(len(others), unchanged=counts.unchanged), strict=True))
 
     def _may_vanish(self, place: int) -> bool:
         """Whether it is a 0 that the server may drop; sent twice, it would be kept after all."""
-        server = self.validator.server
+        server = self._validator.server
         return (
-            not self.deletes and _is_zero(self.rows[place].value) and (server is None or server.drops_zeros)
+            not self.deletes
+            and is_same(self._rows[place].value, "0")
+            and (server is None or server.drops_zeros)
         )
 
     def _is_done(self, place: int, found: str | None) -> bool:
         if self.deletes or found is None:
             return self.deletes and found is None
-        return _is_same(found, self.rows[place].value)
+        return is_same(found, self._rows[place].value)
 
     def _missing(self, place: int, found: str | None, unplaced: Sequence[Reason] = ()) -> ValueOutcome:
         """Return the outcome of a value that DHIS2 neither stored, or deleted, nor refused."""
         said = "".join(f"; it said: {reason.text} ({reason.code})" for reason in unplaced)
-        sent = self.rows[place].value
+        sent = self._rows[place].value
         if self.deletes:
             code, text = STILL_THERE, f"DHIS2 still has {found}, although it was asked to delete it"
         elif found is None:
@@ -382,47 +343,39 @@ class _Push:
 
     # Zeros that the server would drop
 
-    def send_zeros(self, zeros: Mapping[int, SentValue], omitted_zeros: Collection[int]) -> None:
+    def send_zeros(self, places: Collection[int]) -> None:
         """Send a zero that will not be kept only where another value stands: nothing is better than a stale one."""
-        if not zeros and not omitted_zeros:
-            return
-        stored = self._stored([*zeros, *omitted_zeros])
-        if stored is None:
-            # Which cells hold something is not known: the server shall decide.
-            self.rows |= zeros
-            self.send_rows(zeros, try_again=False)
-            self._outcomes |= {place: rejected(_omitted_zero(None)) for place in omitted_zeros}
-            return
+        stored = self._stored(places)
         there = ValueOutcome(OutcomeKind.UNCHANGED)
-        for place in omitted_zeros:
-            self._outcomes[place] = rejected(_omitted_zero(stored[place])) if place in stored else there
-        stale: dict[int, SentValue] = {}
-        for place, row in zeros.items():
-            held = stored.get(place)
-            if held is None:
-                self._outcomes[place] = rejected(_zero_not_kept(None), was_sent=False)
-            elif _is_zero(held):
+        for place in places:
+            is_told, held = bool(self._rows[place].value), (stored or {}).get(place)
+            if stored is None:
+                # Which cells hold something is not known: the server shall decide.
+                if not is_told:
+                    self._outcomes[place] = rejected(_omitted_zero(None))
+            elif held is None:
+                self._outcomes[place] = rejected(_zero_not_kept(None), was_sent=False) if is_told else there
+            elif not is_told:
+                self._outcomes[place] = rejected(_omitted_zero(held))
+            elif is_same(held, "0"):
                 self._outcomes[place] = there
             else:
-                stale[place] = row
                 self._removed[place] = held
-        self.rows |= stale
-        self.send_rows(stale, try_again=False)
+        self.send_rows(places, try_again=False)
 
     # Reading
 
     def _stored(self, places: Collection[int]) -> dict[int, str] | None:
         """Read what stands in DHIS2 for these values; ``None`` where it may not be read, raise where it cannot just now."""
-        if any(place not in self._keys for place in places):
+        if not self._is_known:
             return None
         if isinstance(self._result.failure, Dhis2AuthenticationError):
             raise self._result.failure
         if self._seconds_left() < READING_SECONDS:
             raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
+        keys = {place: self._rows[place].key for place in places}
         try:
-            found = read_stored(
-                self._session.client, self.validator.data_set_id, {self._keys[place] for place in places}
-            )
+            found = read_stored(self._session.client, self._validator.data_set_id, set(keys.values()))
         except (Dhis2BlockedError, Dhis2FaultError, Dhis2SlowError, Dhis2PermanentError) as error:
             if not isinstance(error, Dhis2PermanentError):
                 self._session.failed_reads += 1
@@ -432,11 +385,11 @@ class _Push:
             self._warn(LogEvent.STORED_VALUES_UNREAD, f"The values in DHIS2 could not be read. {error}")
             return None
         self._session.failed_reads = 0
-        return {place: found[self._keys[place]] for place in places if self._keys[place] in found}
+        return {place: found[key] for place, key in keys.items() if key in found}
 
     def read_back(self) -> None:
         """Compare what is stored with what was sent, where the settings ask for it."""
-        places = sorted(self.rows.keys() & self._result.applied)
+        places = self.applied
         if self._settings.read_back is ReadBack.NONE or not places:
             return
         if self._settings.read_back is ReadBack.SAMPLE:
@@ -462,9 +415,9 @@ class _Push:
 
     def _sample(self, places: Sequence[int]) -> list[int]:
         """Choose the values of one org unit; over many batches all have their turn."""
-        org_units = sorted({self.rows[place].key.org_unit for place in places})
+        org_units = sorted({self._rows[place].key.org_unit for place in places})
         chosen = org_units[int(self._result.batch.batch_id[-8:], 16) % len(org_units)]
-        return [place for place in places if self.rows[place].key.org_unit == chosen]
+        return [place for place in places if self._rows[place].key.org_unit == chosen]
 
     def tell_batch_size(self, limit_before: int | None) -> None:
         limit = self._session.batch_size.limit
@@ -479,19 +432,6 @@ class _Push:
 
     def _warn(self, event: LogEvent, message: str, **fields: object) -> None:
         self._result.remarks.append(LogRecord(event, logging.WARNING, message, fields))
-
-
-def _is_zero(text: str) -> bool:
-    return _is_same(text, "0")
-
-
-def _is_same(found: str, sent: str) -> bool:
-    if found == sent:
-        return True
-    try:
-        return Decimal(found) == Decimal(sent)
-    except InvalidOperation:
-        return False
 
 
 def _zero_not_kept(removed: str | None) -> Reason:

@@ -4,15 +4,15 @@ One line is for the batch with its counts, one for each value that is not in DHI
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
+from msupply_dhis2.dhis2.importer import Imported, Unclear
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.domain.outcome import Counts, Extent, OutcomeKind, Reason, RejectedRow, ValueOutcome, Why
-from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2TransientError
 from msupply_dhis2.text import count, listed
 
 _UNCLEAR = Why(
@@ -24,25 +24,17 @@ _UNCLEAR = Why(
 
 
 @dataclass(slots=True)
-class BatchResult:
+class BatchResult(Imported):
     """What became of a batch, or has so far.
 
-    ``outcomes`` are of the values that got their outcome just now, by their places in the batch; ``done`` are the places of
-    those that got it earlier. The others wait because of ``failure``: the message must come back for them.
-    ``may_still_be_applied``: some of them may be stored without being sent again. ``answered``: DHIS2 judged any of the
-    values. ``refused_all`` is why DHIS2 does not take calls like these at all.
+    ``outcomes`` are of the values that got their outcome just now; ``done`` are the places of those that got it earlier. The
+    message must come back for the others. ``held_periods`` are those in which DHIS2 holds one of the values.
     """
 
     batch: Batch
-    outcomes: dict[int, ValueOutcome] = field(default_factory=dict)
     done: frozenset[int] = frozenset()
     remarks: list[LogRecord] = field(default_factory=list)
-    answered: bool = False
-    refused_all: Dhis2Error | None = None
-    failure: Dhis2TransientError | Dhis2AuthenticationError | None = None
-    may_still_be_applied: bool = False
     held_periods: frozenset[str] = frozenset()
-    """The periods in which DHIS2 holds one of the values."""
 
     @property
     def settled(self) -> frozenset[int]:
@@ -138,30 +130,23 @@ def _not_sent(values: int, text: str, **fields: object) -> LogRecord:
     return LogRecord(LogEvent.VALUES_NOT_SENT, logging.WARNING, f"{count(values, 'value')} {text}", fields)
 
 
-def unclear_lines(
-    values: Sequence[DataValue],
-    unaccounted: int,
-    removed: int,
-    unplaced: Iterable[Reason],
-    *,
-    deletes: bool,
-) -> Iterator[LogRecord]:
-    """Yield the lines of a call of which DHIS2 does not account for all values, and which ones could not be read.
-
-    ``removed`` is how many older values the call removed.
-    """
+def unclear_lines(batch: Batch, call: Unclear) -> Iterator[LogRecord]:
+    """Yield the lines of a call of which DHIS2 does not account for all values, and which ones could not be read."""
+    unaccounted = Counts.of(call.outcomes.values()).unaccounted
     fields: dict[str, object] = {"unaccounted": unaccounted}
-    if deletes:
+    if batch.operation is Operation.DELETE:
         fields["operation"] = "delete"
         message = (
             f"DHIS2 neither deleted nor rejected {count(unaccounted, 'value')}, and it could not be read back whether "
             "they were gone before. Let the user view the data of the data set."
         )
     else:
-        fields["deleted"] = removed
-        zeros = [value.names for value in values if value.value == "0"]
+        fields["deleted"] = call.deleted
+        zeros = [value.names for place in call.outcomes if (value := batch.values[place]).value == "0"]
         suspects = f" The zeros in this call are: {listed(zeros, by='; ')}." if zeros else ""
-        because = f" DHIS2 removed {count(removed, 'older value')} because of that." if removed else ""
+        because = (
+            f" DHIS2 removed {count(call.deleted, 'older value')} because of that." if call.deleted else ""
+        )
         message = (
             f"DHIS2 neither stored nor rejected {count(unaccounted, 'value')}, and it could not be read back which "
             "ones. Up to 2.42 it drops a 0 if the data element does not have 'Store zero data values' ticked: tick it "
@@ -169,7 +154,7 @@ def unclear_lines(
             f"{because}{suspects}"
         )
     yield LogRecord(LogEvent.CALL_UNACCOUNTED, logging.WARNING, message, fields)
-    for reason in unplaced:
+    for reason in call.unplaced:
         message = f"DHIS2 does not say which value this is about: {_explained(reason)}"
         yield LogRecord(LogEvent.REASON_UNPLACED, logging.WARNING, message, {"code": reason.code})
 
