@@ -43,8 +43,9 @@ from msupply_dhis2.explain import job as explaining
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.periods import Basis, Calendar, Window, parse_time_zone, window
 from msupply_dhis2.preflight import job as preflight
-from msupply_dhis2.preflight.checklist import ask_about_periods
+from msupply_dhis2.preflight.access import check_data_set, check_server
 from msupply_dhis2.preflight.facts import Facts
+from msupply_dhis2.preflight.periods import check_periods
 from msupply_dhis2.push.job import Dhis2Session
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import (
@@ -204,8 +205,17 @@ def _insist_on_open(
 ) -> None:
     """Ask DHIS2, before anything is computed, whether it would refuse the periods."""
     today = next(iter(windows.values())).as_of.date()
-    facts = Facts(client, settings, read_user(client), windows, today, windows.get(Basis.CURRENT_DAY))
-    ask_about_periods(facts)
+    facts = Facts(
+        client=client,
+        settings=settings,
+        user=read_user(client),
+        windows=windows,
+        today=today,
+        manual=windows.get(Basis.CURRENT_DAY),
+    )
+    facts.tell("server", check_server(facts))
+    facts.tell("data set", check_data_set(facts))
+    check_periods(facts)
     faults = (check.message for check in facts.checks if not check.ok)
     insist_on_open(event, facts.checks, tell, next(faults, ""))
 

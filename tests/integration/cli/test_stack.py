@@ -8,7 +8,7 @@ from botocore.stub import Stubber
 
 from cli.__main__ import main
 from cli.stack import Stack, StackError
-from msupply_dhis2.preflight.check import Check, failed, noted, passed
+from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.preflight.job import ConnectionReport
 from tests.conftest import Aws
 
@@ -173,11 +173,20 @@ def test_redrive_until_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 SAID = "Manual push, current day: period 202611, 1 to 29 November so far."
-OPEN = passed("a manual push now", f"{SAID} It is open.")
-CLOSED = noted("a manual push now", f"{SAID} DHIS2 would refuse every value. 202611 is not open yet.")
-PREVIOUS = passed("open period, previous month", "Period 202610, 1 to 31 October, is open.")
-NOT_YET = failed("open period, current day", "202611 is not open yet.")
-WRONG = failed("period format", "Period format 'YYYY' makes 2026; every value is refused.")
+OPEN = Check(name="a manual push now", ok=True, message=f"{SAID} It is open.")
+CLOSED = Check(
+    name="a manual push now",
+    ok=True,
+    note=True,
+    message=f"{SAID} DHIS2 would refuse every value. 202611 is not open yet.",
+)
+PREVIOUS = Check(
+    name="open period, previous month", ok=True, message="Period 202610, 1 to 31 October, is open."
+)
+NOT_YET = Check(name="open period, current day", ok=False, message="202611 is not open yet.")
+WRONG = Check(
+    name="period format", ok=False, message="Period format 'YYYY' makes 2026; every value is refused."
+)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_unsupported_version(release: str, words: str, monkeypatch: pytest.Monke
 def test_lookalike_data_set(version: str) -> None:
     report = report_of(world(), version, data_set_id="ST\u041eCK_SINGLE")
     assert only_fault(report, "data set").message.endswith(
-        "(STOCK_SINGLE)? Character 3 is a CYRILLIC CAPITAL LETTER O (U+041E) in the settings, a LATIN CAPITAL LETTER O "
+        "Did you mean 'STOCK_SINGLE' (Stock, one metric)? Character 3 is a CYRILLIC CAPITAL LETTER O (U+041E) in the settings, a LATIN CAPITAL LETTER O "
         "(U+004F) in DHIS2."
     )
 
@@ -342,7 +342,7 @@ def test_wrong_option_combo_field(version: str, setup: dict[str, Any], field: st
     ("given", "words"),
     [
         ("STOCK_ONHAND", "has no category option combo whose code is 'STOCK_ONHAND'"),
-        ("STOCK_ONHAND", "Correct Category option ID; did you mean Stock on hand (uid"),
+        ("STOCK_ONHAND", "Correct Category option ID. Did you mean 'STOCK_ON_HAND' (Stock on hand)?"),
         (
             "STOCK_ON\u200b_HAND",
             "? Character 9 is a ZERO WIDTH SPACE (U+200B) in the settings, and DHIS2 has nothing there.",
@@ -667,9 +667,9 @@ def test_org_unit_without_data_set(version: str) -> None:
     report = report_of(with_data_set(SINGLE, org_unit_ids=kept)(world()), version)
     check = only_fault(report, "stores")
     assert "1 not assigned to the data set" in check.message
-    assert "Assign the data set to the org units" in check.message
+    assert "Add the org units to the data set" in check.message
     assert check.details == (
-        "Paihia Hospital (PAI): the data set is not assigned to the org unit Paihia Hospital (PAIHIA).",
+        "Paihia Hospital (PAI): the org unit Paihia Hospital (PAIHIA) is not assigned to the data set.",
     )
 
 
@@ -732,9 +732,9 @@ def test_data_element_outside(version: str) -> None:
     kept = [uid("dataElement", "368c74bf")]
     report = report_of(with_data_set(SINGLE, data_element_ids=kept)(world()), version)
     check = only_fault(report, "items")
-    assert "1 not in the data set" in check.message
+    assert "1 not assigned to the data set" in check.message
     assert check.details == (
-        "Paracetamol 500mg tabs (7A8E): the data element Paracetamol 500mg tabs (7a8e5b10) is not in the data set.",
+        "Paracetamol 500mg tabs (7A8E): the data element Paracetamol 500mg tabs (7a8e5b10) is not assigned to the data set.",
     )
 
 

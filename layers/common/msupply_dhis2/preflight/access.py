@@ -13,10 +13,7 @@ from msupply_dhis2.text import all_of, count, joined
 
 _OLDEST = (2, 36)
 ADD_DATA_VALUES = "F_DATAVALUE_ADD"
-WRITE_ACCESS = "write access"
-_REACH = "org unit reach"
-TRIAL = "trial call"
-_APPROVED = "approved data"
+_SHARE = 'Share the data set with the user, with data access "can capture and view".'
 _REQUIRED_COMBOS = {
     "keyDataImportRequireCategoryOptionCombo": "'Require category option combo'",
     "keyDataImportRequireAttributeOptionCombo": "'Require attribute option combo'",
@@ -29,37 +26,35 @@ def check_server(facts: Facts) -> Check:
     try:
         server = facts.server = metadata.read_server(facts.client)
     except Dhis2Error as error:
-        return failed("server", str(error))
+        return failed(str(error))
     facts.today = server.server_date.date()
     said = f"{server.name}, version {server.version_text}."
     oldest, newest = (f"{major}.{minor}" for major, minor in (_OLDEST, NEWEST))
-    supported = f"{oldest} to {newest} are supported"
     if not server.is_known_version:
-        said += f" This version is unknown; {supported}. It is treated as {newest}."
+        said += f" This version is unknown. It is treated as {newest}."
     elif server.version < _OLDEST:
         said += (
-            f" This is older than what is supported: {supported}. Values may be stored, but rejections may lack their "
-            "reasons. Upgrade DHIS2."
+            " This is older than what is supported. Values may be stored, but rejections may lack their reasons. "
+            "Upgrade DHIS2."
         )
     elif server.version > NEWEST:
         said += (
-            f" This is newer than what is supported: {supported}. It is treated as {newest}. Look for a newer release "
-            "of msupply-dhis2, and compare what DHIS2 shows after the first push."
+            f" This is newer than what is supported. It is treated as {newest}. Look for a newer release of "
+            "msupply-dhis2, and compare what DHIS2 shows after the first push."
         )
     else:
-        return passed("server", said)
-    return failed("server", said)
+        return passed(said)
+    return failed(f"{said} Versions {oldest} to {newest} are supported.")
 
 
 def check_authority(facts: Facts) -> Check:
     """Whether the user may add data values at all."""
     user = facts.user
     if user.may(ADD_DATA_VALUES):
-        return passed("authority", f"{user.username} may add data values.")
+        return passed(f"{user.username} may add data values.")
     return failed(
-        "authority",
         f"{user.username} has no right to add data values. Give the user a role with the authority "
-        f'"Add/Update Data Value" ({ADD_DATA_VALUES}) in DHIS2\'s Users app.',
+        f'"Add/Update Data Value" ({ADD_DATA_VALUES}) in DHIS2\'s Users app.'
     )
 
 
@@ -71,19 +66,13 @@ def check_trial(facts: Facts) -> Check | None:
     settings = facts.settings
     if not settings.data_set_id:
         return None
-    schemes = Schemes(
-        data_set=settings.data_set_id_scheme,
-        data_element=settings.data_element_id_scheme,
-        org_unit=settings.org_unit_scheme,
-    )
+    schemes = Schemes(settings.data_set_id_scheme, settings.data_element_id_scheme, settings.org_unit_scheme)
     body = request_body(settings.data_set_id, (), schemes)
     try:
         facts.client.post_data_values(body, request_parameters(schemes))
     except Dhis2Error as error:
-        return failed(
-            TRIAL, f"DHIS2 refuses a call without values that is posted as push posts its values. {error}"
-        )
-    return passed(TRIAL, f"DHIS2 accepts a call without values from {facts.user.username}.")
+        return failed(f"DHIS2 refuses a call without values that is posted as push posts its values. {error}")
+    return passed(f"DHIS2 accepts a call without values from {facts.user.username}.")
 
 
 def note_import_settings(facts: Facts) -> None:
@@ -97,11 +86,11 @@ def note_import_settings(facts: Facts) -> None:
             if metadata.read_system_setting(facts.client, key)
         ]
         if required:
-            message = (
+            said = (
                 f"DHIS2's System Settings app has {joined(required)} switched on. Nothing needs to be done: push names the "
                 "option combos with every value, 'default' too, wherever it may read the data set."
             )
-            facts.checks.append(noted("import settings", message))
+            facts.tell("import settings", noted(said))
 
 
 def check_data_set(facts: Facts) -> Check | None:
@@ -112,26 +101,23 @@ def check_data_set(facts: Facts) -> Check | None:
     try:
         data_set = facts.data_set = metadata.read_data_set(facts.client, settings.data_set_id, scheme)
     except Dhis2Error as error:
+        meanwhile = "waits until it can" if error.is_transient else "goes on anyway"
         return failed(
-            "data set",
             "The data set cannot be read, so many of the other checks are not possible. A push "
-            f"{'waits until it can' if error.is_transient else 'goes on anyway'}. {error}",
+            f"{meanwhile}. {error}"
         )
     if data_set is not None:
         return passed(
-            "data set",
             f"{called(data_set)}: {data_set.period_type}, {count(len(data_set.data_elements), 'data element')}, "
-            f"{count(len(data_set.org_units), 'org unit')}.",
+            f"{count(len(data_set.org_units), 'org unit')}."
         )
     others: Sequence[Identified] = ()
     with suppress(Dhis2Error):
         others = metadata.list_data_sets(facts.client)
     return failed(
-        "data set",
         f"DHIS2 has no data set whose {scheme.value} is {settings.data_set_id}, or {facts.user.username} may not see "
         f"it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and that the data set is shared "
-        "with "
-        f"the user.{Nearest(others).guess(settings.data_set_id, '', scheme)}",
+        f"with the user.{Nearest(others).guess(settings.data_set_id, '', scheme)}"
     )
 
 
@@ -140,36 +126,27 @@ def check_write_access(facts: Facts) -> Check | None:
     data_set, user = facts.data_set, facts.user.username
     if data_set is None:
         return None
-    where = f"the data set {data_set.name}"
     if data_set.may_write:
-        return passed(WRITE_ACCESS, f"{user} may enter data into {where}.")
+        return passed(f"{user} may enter data into the data set {data_set.name}.")
     if data_set.may_write is None:
         return failed(
-            WRITE_ACCESS,
-            f"DHIS2 does not say whether {user} may enter data into {where}. Make sure in DHIS2 that it is "
-            'shared with the user, with data access "can capture and view".',
+            f"DHIS2 does not say whether {user} may enter data into the data set {data_set.name}. {_SHARE}"
         )
-    return failed(
-        WRITE_ACCESS,
-        f"{user} may not enter data into {where}. Share the data set with the user, with data access "
-        '"can capture and view".',
-    )
+    return failed(f"{user} may not enter data into the data set {data_set.name}. {_SHARE}")
 
 
 def check_reach(facts: Facts, org_units: Sequence[OrgUnit]) -> Check:
     """Whether the org units that stores are mapped to, or else those of the data set, are the user's."""
     user = facts.user
     if "ALL" in user.authorities:
-        return passed(_REACH, f"{user.username} has all authorities.")
+        return passed(f"{user.username} has all authorities.")
     if not user.org_units:
         return failed(
-            _REACH,
             f'{user.username} has no "data capture and maintenance" org units, so values may be refused. '
-            "Give the user the org units, or one above them, in DHIS2's Users app.",
+            "Give the user the org units, or one above them, in DHIS2's Users app."
         )
     outside = [called(org_unit) for org_unit in org_units if user.is_kept_out_of(org_unit)]
     return judged(
-        _REACH,
         outside,
         f"{user.username} may not enter data in {len(outside):,} of {count(len(org_units), 'org unit')}: they are outside "
         "the user's part of the hierarchy, and DHIS2 refuses values for them. Add them, or an org unit above them, to "
@@ -178,41 +155,31 @@ def check_reach(facts: Facts, org_units: Sequence[OrgUnit]) -> Check:
     )
 
 
-def tell_approval(facts: Facts, used: Mapping[OptionCombo, bool]) -> None:
-    """Tell whether data are approved, so that DHIS2 refuses new values; ``used`` are the option combos of the values."""
-    if workflow := facts.data_set and facts.data_set.workflow:
-        facts.tell(_APPROVED, _check_approved(facts, workflow, used) if facts.periods else None)
-
-
-def _check_approved(facts: Facts, workflow: str, used: Mapping[OptionCombo, bool]) -> Check:
+def check_approved(facts: Facts, workflow: str, used: Mapping[OptionCombo, bool]) -> Check:
+    """Whether data are approved, so that DHIS2 refuses new values; ``used`` are the option combos of the values."""
     server = facts.server_or_newest
     if not server.guards_approved_data:
         return noted(
-            _APPROVED,
             f"The data set has an approval workflow, but DHIS2 {server.version_text}: this release does not protect "
             "approved data. A push overwrites approved values. Let the schedule run before the data are approved, and do "
-            "not send earlier months that are approved.",
+            "not send earlier months that are approved."
         )
     asked = {org_unit.id: org_unit for org_unit in facts.org_units[:LOOKED_UP]}
     combos = [combo.id for combo, is_attribute in used.items() if is_attribute]
-    details, closed = [], set()
+    closed: list[tuple[str, str]] = []
     try:
         for period in facts.periods.values():
             found = metadata.find_approved(facts.client, workflow, period.label, asked, combos)
-            for identifier in sorted(found & asked.keys()):
-                details.append(f"{called(asked[identifier])}: the data of {period.label} are approved.")
-                closed.add(identifier)
+            closed += [(org_unit, period.label) for org_unit in sorted(found & asked.keys())]
     except Dhis2Error as error:
         return noted(
-            _APPROVED,
             "The data set has an approval workflow: periods that are approved take no more values. DHIS2 does not say "
-            f"which ones are approved: {error}",
+            f"which ones are approved: {error}"
         )
     number = count(len(asked), "org unit")
     return judged(
-        _APPROVED,
-        details,
-        f"The data of {len(closed):,} of {number} are approved; DHIS2 refuses values for them. If the new values must "
+        [f"{called(asked[org_unit])}: the data of {label} are approved." for org_unit, label in closed],
+        f"The data of {len(dict(closed)):,} of {number} are approved; DHIS2 refuses values for them. If the new values must "
         "go in, ask for the approval to be taken back in DHIS2's Data approval app. Or let the schedule run before "
         "the data are approved.",
         f"The data set has an approval workflow; nothing is approved in {number}.",

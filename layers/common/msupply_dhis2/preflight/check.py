@@ -1,10 +1,12 @@
 """The answer to one question of the preflight, and the few lines that sum up all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
+from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.text import all_of, count
 
 DETAILS = 100
@@ -25,13 +27,13 @@ _BY_IMPORTANCE = (
 class Check(BaseModel):
     """The answer to one question: what was found and, where something needs to be done (not ``ok``), what to do.
 
-    ``note``: it is worth knowing although it is well. ``details`` are sentences about the single stores, items and so
-    on; ``more_details`` is how many there are besides.
+    ``name`` is the question's, from when the answer is told. ``note``: it is worth knowing although it is well. ``details``
+    are sentences about the single stores, items and so on; ``more_details`` is how many there are besides.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: str = ""
     ok: bool
     note: bool = False
     message: str
@@ -40,22 +42,46 @@ class Check(BaseModel):
 
 
 def _check(
-    name: str, message: str, details: Sequence[str] = (), more: int = 0, *, ok: bool, note: bool = False
+    message: str, details: Sequence[str] = (), more: int = 0, *, ok: bool, note: bool = False
 ) -> Check:
     more += max(0, len(details) - DETAILS)
-    details = tuple(details[:DETAILS])
-    return Check(name=name, ok=ok, note=note, message=message, details=details, more_details=more)
+    return Check(ok=ok, note=note, message=message, details=tuple(details[:DETAILS]), more_details=more)
 
 
 passed = partial(_check, ok=True)
 noted = partial(_check, ok=True, note=True)
 failed = partial(_check, ok=False)
-"""Make a check of what is well, is well and worth knowing, is not well; ``more`` details are not among those given."""
+"""Answer that all is well, is well and worth knowing, is not well; ``more`` details are not among those given."""
 
 
-def judged(name: str, wrong: Sequence[str], fault: str, well: str) -> Check:
-    """Return that a question is well, or its fault where anything, a detail each, is wrong."""
-    return failed(name, fault, wrong) if wrong else passed(name, well)
+def judged(wrong: Sequence[str], fault: str, well: str) -> Check:
+    """Answer that all is well, or with the fault where anything, a detail each, is wrong."""
+    return failed(fault, wrong) if wrong else passed(well)
+
+
+@dataclass(slots=True, kw_only=True)
+class Findings:
+    """The answers so far, and the questions that a failure has left without sense."""
+
+    checks: list[Check] = field(default_factory=list)
+    not_asked: list[str] = field(default_factory=list)
+
+    def tell(self, name: str, check: Check | None) -> None:
+        """Keep the answer to the question of this name, or that it was not asked."""
+        if check is None:
+            self.not_asked.append(name)
+        else:
+            self.checks.append(check.model_copy(update={"name": name}))
+
+    def ask[Thing](self, name: str, question: Callable[[], Thing], said: Callable[[Thing], Check]) -> Thing:
+        """Return the answer and keep what is said of it as a check; of an error too, before it is raised."""
+        try:
+            answer = question()
+        except MsupplyDhis2Error as error:
+            self.tell(name, failed(str(error)))
+            raise
+        self.tell(name, said(answer))
+        return answer
 
 
 def summarize(*, connected: bool, checks: Sequence[Check], not_asked: Sequence[str]) -> Iterator[str]:

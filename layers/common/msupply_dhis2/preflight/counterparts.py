@@ -1,9 +1,8 @@
 """Which stores and items of mSupply have no counterpart in DHIS2, and the reverse."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from msupply_dhis2.dhis2.metadata import find
 from msupply_dhis2.dhis2.models import DataElement, Identified, OrgUnit
@@ -11,17 +10,16 @@ from msupply_dhis2.domain.mapped import CustomerReports, MappedNames
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.access import check_reach
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import LOOKED_UP, NAMED, Facts, Nearest, called, row_labels, title_of
+from msupply_dhis2.preflight.facts import LOOKED_UP, Facts, Nearest, called, row_labels, some, title_of
 from msupply_dhis2.settings import Scheme, Settings
-from msupply_dhis2.text import count, joined, listed
+from msupply_dhis2.text import count, joined
 
-_MOSTLY = 0.5
 _UNKNOWN = "unknown to DHIS2"
+_UNASSIGNED = "not assigned to the data set"
 _CLOSED = "closed for the period of the run"
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
+class _Subject(NamedTuple):
     """A store or item, and the identifiers of its counterparts, each with the metrics in words that go there only."""
 
     name: str
@@ -29,58 +27,45 @@ class _Subject:
     identifiers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(NamedTuple):
     """What is compared: stores with org units, or items with data elements.
 
-    ``scheme`` and ``field`` are the settings of what identifies a counterpart in DHIS2, and in mSupply;
-    ``is_not_in_data_set`` is the sentence about one counterpart; ``cures`` are by cause.
+    ``scheme`` and ``field`` are the settings of what identifies a counterpart in DHIS2, and in mSupply; ``cure`` is that of
+    a wrong one.
     """
 
+    name: str
     subject: str
     subjects: str
     a_subject: str
     counterpart: str
     scheme: str
     field: str
-    not_in_data_set: str
-    is_not_in_data_set: str
-    cures: Mapping[str, str]
+    cure: str
 
 
 _STORES = _Kind(
+    name="stores",
     subject="store",
     subjects="stores",
     a_subject="a store",
     counterpart="org unit",
     scheme="org_unit_scheme",
     field="store_field_reference",
-    not_in_data_set="not assigned to the data set",
-    is_not_in_data_set="the data set is not assigned to the org unit {}.",
-    cures={
-        _UNKNOWN: "Correct {field} of the stores in mSupply.",
-        _CLOSED: "Correct the opening or closed date of the org units in DHIS2, Maintenance, Organisation unit; or empty "
-        "{field} of stores that are closed. Where the expiry days are over, add lock exceptions in DHIS2's Data "
-        "Administration app.",
-        "not assigned to the data set": "Assign the data set to the org units in DHIS2, Maintenance, Data set.",
-    },
+    cure="Correct {} of the stores in mSupply.",
 )
-_STORES_AND_CUSTOMERS = replace(
-    _STORES, subject="store or customer", subjects="stores and customers", a_subject="a store or customer"
+_STORES_AND_CUSTOMERS = _STORES._replace(
+    subject="store or customer", subjects="stores and customers", a_subject="a store or customer"
 )
 _ITEMS = _Kind(
+    name="items",
     subject="item",
     subjects="items",
     a_subject="an item",
     counterpart="data element",
     scheme="data_element_id_scheme",
     field="item_field_reference",
-    not_in_data_set="not in the data set",
-    is_not_in_data_set="the data element {} is not in the data set.",
-    cures={
-        _UNKNOWN: "Correct {field} of the items in mSupply, or Prefix in the settings.",
-        "not in the data set": "Add the data elements to the data set in DHIS2, Maintenance, Data set.",
-    },
+    cure="Correct {} of the items in mSupply, or Prefix in the settings.",
 )
 
 
@@ -91,14 +76,12 @@ def compare_stores(facts: Facts, mapped: MappedNames) -> None:
     kind = _STORES if mapped.customers is None else _STORES_AND_CUSTOMERS
     comparison = _Comparison(facts, kind, stores, org_units, OrgUnit)
     facts.org_units = tuple(dict.fromkeys(comparison.inside.values()))
-    found = tuple(comparison.found.values())
-    facts.checks.append(comparison.check(mapped.more_stores, partial(_closure, facts)))
-    if found:
-        facts.checks.append(check_reach(facts, found))
-    if org_units is not None and not mapped.more_stores:
-        facts.checks.append(comparison.check_left_over())
+    facts.tell(kind.name, comparison.check(mapped.more_stores))
+    if found := tuple(comparison.found.values()):
+        facts.tell("org unit reach", check_reach(facts, found))
+    comparison.tell_left_over(mapped.more_stores)
     if mapped.customers is not None:
-        facts.checks.append(check_customers(facts.settings, mapped.customers))
+        facts.tell("customers", check_customers(facts.settings, mapped.customers))
 
 
 def check_customers(settings: Settings, reports: CustomerReports) -> Check:
@@ -106,7 +89,6 @@ def check_customers(settings: Settings, reports: CustomerReports) -> Check:
     in_periods = joined(f"{number:,} in {period}" for period, number in reports.reporting.items())
     silent = f"{reports.silent:,} without a report for three periods, since {reports.since.isoformat()}."
     return noted(
-        "customers",
         f"{count(reports.mapped, 'customer that is not a store has', 'customers that are not stores have')} an org unit. "
         f"Reports: {in_periods}; {silent} Not sent: {count(reports.blank, 'customer')} without a value in "
         f"{settings.customer_field}. Check that mSupply does not fetch these reports from DHIS2 (its DHIS2 LMIS "
@@ -126,15 +108,14 @@ def compare_items(facts: Facts, mapped: MappedNames) -> Mapping[str, DataElement
             if identifier is not None:
                 metrics.setdefault(identifier, []).append(label)
         identifiers = {
-            identifier: "" if len(of_it) == len(labels) else f", {listed(of_it, NAMED)}"
+            identifier: "" if len(of_it) == len(labels) else f", {some(of_it)}"
             for identifier, of_it in metrics.items()
         }
         items.append(_Subject(item.name, item.code, identifiers))
     elements = facts.data_set.data_elements if facts.data_set else None
     comparison = _Comparison(facts, _ITEMS, items, elements, DataElement)
-    facts.checks.append(comparison.check(mapped.more_items, lambda _: None))
-    if elements is not None and not mapped.more_items:
-        facts.checks.append(comparison.check_left_over())
+    facts.tell(_ITEMS.name, comparison.check(mapped.more_items))
+    comparison.tell_left_over(mapped.more_items)
     return comparison.found
 
 
@@ -154,8 +135,7 @@ class _Comparison[Thing: Identified]:
         of_data_set: Collection[Thing] | None,
         model: type[Thing],
     ) -> None:
-        self._kind, self._subjects, self._of_data_set = kind, subjects, of_data_set
-        self._field = getattr(facts.settings, kind.field) or "the items' fields"
+        self._facts, self._kind, self._subjects, self._of_data_set = facts, kind, subjects, of_data_set
         scheme = self._scheme = Scheme(getattr(facts.settings, kind.scheme))
         wanted = dict.fromkeys(identifier for subject in subjects for identifier in subject.identifiers)
         ours = {thing.identifier(scheme): thing for thing in of_data_set or ()}
@@ -163,10 +143,7 @@ class _Comparison[Thing: Identified]:
         theirs: dict[str | None, Thing] = {}
         self._failure = None
         try:
-            if asked:
-                theirs = {
-                    thing.identifier(scheme): thing for thing in find(model, facts.client, asked, scheme)
-                }
+            theirs = {thing.identifier(scheme): thing for thing in find(model, facts.client, asked, scheme)}
         except Dhis2Error as error:
             self._failure, asked = error, []
         self.inside = {identifier: ours[identifier] for identifier in wanted if identifier in ours}
@@ -175,17 +152,15 @@ class _Comparison[Thing: Identified]:
         self.found = {**self._elsewhere, **self.inside}
         claimed = {thing.id for thing in self.inside.values()}
         self._left_over = [thing for thing in of_data_set or () if thing.id not in claimed]
-
-    def check(self, more: int, closure: Callable[[Thing], str | None]) -> Check:
-        """Whether each counterpart is there, belongs to the data set and is open; ``closure`` says why one is not.
-
-        ``more`` is how many the database has beyond the subjects.
-        """
-        kind, name = self._kind, self._kind.subjects.partition(" ")[0]
-        if self._failure and self._of_data_set is None:
-            return failed(name, f"What they are mapped to cannot be looked up in DHIS2. {self._failure}")
         # What a store or item has already is not what another one meant.
-        nearest = Nearest(self._left_over)
+        self._nearest = Nearest(self._left_over)
+        self._by_other_scheme = {thing.identifier(scheme.other): thing for thing in self._left_over}
+
+    def check(self, more: int) -> Check:
+        """Whether each counterpart is there, belongs to the data set and is open; the database has ``more`` subjects."""
+        kind = self._kind
+        if self._failure and self._of_data_set is None:
+            return failed(f"What they are mapped to cannot be looked up in DHIS2. {self._failure}")
         causes: Counter[str] = Counter()
         details = []
         faulty = 0
@@ -193,7 +168,7 @@ class _Comparison[Thing: Identified]:
             faults = [
                 (*fault, metrics)
                 for identifier, metrics in subject.identifiers.items()
-                if (fault := self._fault(identifier, subject, nearest, closure))
+                if (fault := self._fault(identifier, subject))
             ]
             causes.update({cause for cause, _, _ in faults})
             details += [f"{subject.name} ({subject.code}){metrics}: {fault}" for _, fault, metrics in faults]
@@ -203,101 +178,90 @@ class _Comparison[Thing: Identified]:
         message = f"{number} of mSupply {has if len(self._subjects) == 1 else have}."
         if details:
             said = joined(f"{number_of_it:,} {cause}" for cause, number_of_it in causes.most_common())
-            message = (
-                f"{faulty:,} of {number} of mSupply cannot be sent: the {kind.counterpart}s are wrong ({said}). "
-                f"{self._cure(causes, len(details))}"
-            ).strip()
+            wrong = f"the {kind.counterpart}s are wrong ({said})."
+            message = " ".join(
+                (f"{faulty:,} of {number} of mSupply cannot be sent: {wrong}", *self._cures(causes))
+            )
         if more:
             message += f" {more:,} more were not checked, because their list is too long for one answer."
         if details and self._failure:
             message += f" Whether they are elsewhere in DHIS2 cannot be read: {self._failure}"
-        return failed(name, message, details) if details else passed(name, message)
+        return failed(message, details) if details else passed(message)
 
-    def _fault(
-        self,
-        identifier: str,
-        subject: _Subject,
-        nearest: Nearest[Thing],
-        closure: Callable[[Thing], str | None],
-    ) -> tuple[str, str] | None:
+    def _fault(self, identifier: str, subject: _Subject) -> tuple[str, str] | None:
         """Return why values for an identifier are refused: the cause, and a sentence."""
-        kind, thing, is_known = self._kind, self.found.get(identifier), self._of_data_set is not None
+        scheme, of = self._scheme, self._kind.counterpart
+        thing, is_known = self.found.get(identifier), self._of_data_set is not None
         if identifier in self._unknown:
-            other = self._by_other_scheme(identifier)
-            meant = (
-                f" It is the {self._scheme.other.value} of {called(other)}."
-                if other
-                else nearest.guess(identifier, subject.name, self._scheme, self._written, here="mSupply")
-            )
-            return _UNKNOWN, (
-                f"no {kind.counterpart} has the {self._scheme.value} '{identifier}', or the user may not see it.{meant}"
-            )
+            if other := self._by_other_scheme.get(identifier):
+                meant = f" It is the {scheme.other.value} of {called(other)}."
+            else:
+                meant = self._nearest.guess(identifier, subject.name, scheme, here="mSupply")
+            fault = f"no {of} has the {scheme.value} '{identifier}', or the user may not see it.{meant}"
+            return _UNKNOWN, fault
         if thing is None and is_known:
-            cause = f"not among the {kind.counterpart}s of the data set"
-            return cause, f"'{identifier}' is not one of the data set's {kind.counterpart}s."
+            return (
+                f"not among the {of}s of the data set",
+                f"'{identifier}' is not one of the data set's {of}s.",
+            )
         if thing and identifier in self._elsewhere and is_known:
-            return kind.not_in_data_set, kind.is_not_in_data_set.format(called(thing))
-        if thing and (closed := closure(thing)):
-            return _CLOSED, f"the {kind.counterpart} {called(thing)} takes no values for {closed}."
+            return _UNASSIGNED, f"the {of} {called(thing)} is not assigned to the data set."
+        if isinstance(thing, OrgUnit) and (closed := _closure(self._facts, thing)):
+            return _CLOSED, f"the {of} {called(thing)} takes no values for {closed}."
         return None
 
-    def _by_other_scheme(self, identifier: str) -> Thing | None:
-        others = (thing for thing in self._left_over if thing.is_called(identifier, self._scheme.other))
-        return next(others, None)
+    def _cures(self, causes: Counter[str]) -> list[str]:
+        kind, right = self._kind, self._scheme.other.value
+        field = getattr(self._facts.settings, kind.field) or "the items' fields"
+        unknown = kind.cure.format(field)
+        if 2 * len(self._unknown & self._by_other_scheme.keys()) > len(self._unknown):
+            unknown = (
+                f"Most of them are the {right}s of what is meant: set {title_of(kind.scheme)} to '{right}'."
+            )
+        cures = {
+            _UNKNOWN: unknown,
+            _UNASSIGNED: f"Add the {kind.counterpart}s to the data set in DHIS2, Maintenance, Data set.",
+            _CLOSED: "Correct the opening or closed date of the org units in DHIS2, Maintenance, Organisation unit; or empty "
+            f"{field} of stores that are closed. Where the expiry days are over, add lock exceptions in DHIS2's Data "
+            "Administration app.",
+        }
+        return [cures[cause] for cause, _ in causes.most_common() if cause in cures]
 
-    def _cure(self, causes: Counter[str], faults: int) -> str:
-        others = sum(
-            self._by_other_scheme(identifier) is not None
-            for subject in self._subjects
-            for identifier in subject.identifiers
-            if identifier in self._unknown
-        )
-        if others > faults * _MOSTLY:
-            right = self._scheme.other.value
-            return f"Most of them are the {right}s of what is meant: set {title_of(self._kind.scheme)} to '{right}'."
-        cures = self._kind.cures
-        return " ".join(
-            cures[cause].format(field=self._field) for cause, _ in causes.most_common() if cause in cures
-        )
-
-    def _written(self, thing: Thing) -> str:
-        identifier = thing.identifier(self._scheme)
-        return f"{thing.name}, which has no code" if identifier is None else f"'{identifier}' ({thing.name})"
-
-    def check_left_over(self) -> Check:
+    def tell_left_over(self, more: int) -> None:
         """Name what the data set has and nothing is mapped to. Not all of a country need have mSupply."""
+        if self._of_data_set is None or more:
+            return
         kind = self._kind
         name = f"{kind.counterpart}s without {kind.a_subject}"
-        astray = [
-            Identified(id="", code=identifier, name=subject.name)
-            for subject in self._subjects
-            for identifier in subject.identifiers
-            if identifier not in self.inside
-        ]
-        nearest = Nearest(astray)
+        nearest = Nearest(
+            [
+                Identified(id="", code=identifier, name=subject.name)
+                for subject in self._subjects
+                for identifier in subject.identifiers
+                if identifier not in self.inside
+            ]
+        )
         details = []
         for thing in self._left_over:
             near = nearest.to(thing.code or thing.id, thing.name)
             meant = f": is it {near.name}, which has '{near.code}' in mSupply?" if near else ""
             details.append(f"{called(thing)}{meant}")
-        if not details:
-            return passed(name, f"Each {kind.counterpart} of the data set has {kind.a_subject} in mSupply.")
-        return noted(
-            name,
-            f"mSupply has no {kind.subject} for {len(details):,} of {len(self._of_data_set or ()):,} {kind.counterpart}s of the "
-            "data set: they get no values.",
-            details,
-        )
+        check = passed(f"Each {kind.counterpart} of the data set has {kind.a_subject} in mSupply.")
+        if details:
+            of_all = f"{len(details):,} of {len(self._of_data_set):,} {kind.counterpart}s"
+            said = f"mSupply has no {kind.subject} for {of_all} of the data set: they get no values."
+            check = noted(said, details)
+        self._facts.tell(name, check)
 
 
 def _closure(facts: Facts, org_unit: OrgUnit) -> str | None:
     """Return for which periods of a run an org unit takes no values, and why; judged as push does."""
+    if (rules := facts.rules) is None:
+        return None
     closed = []
     for label, period in facts.periods.items():
-        if facts.rules is None:
-            continue
-        if hint := facts.rules.closure(org_unit, period):
+        if hint := rules.closure(org_unit, period):
             closed.append(f"{label}: {hint}")
-        elif facts.rules.exempt_org_units(period) and facts.rules.is_expired_in(org_unit, period):
+        elif rules.exempt_org_units(period) and rules.is_expired_in(org_unit, period):
             closed.append(f"{label}: the data set's expiry days are over, and it has no lock exception")
     return joined(closed) if closed else None

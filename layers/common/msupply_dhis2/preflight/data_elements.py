@@ -1,20 +1,16 @@
 """Whether the data elements take what is sent to them, keep its zeros, and add it up as it is meant."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
-from msupply_dhis2.dhis2.models import DataElement, Server
+from msupply_dhis2.dhis2.models import DataElement
 from msupply_dhis2.dhis2.value_rules import NUMERIC_TYPES, drops_zeros_of, shape
 from msupply_dhis2.domain.metric import FLOWS, Metric
 from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.preflight.check import Check, failed, judged, noted, passed
-from msupply_dhis2.preflight.facts import NAMED, Facts, Use, called
-from msupply_dhis2.text import count, joined, listed
-
-_VALUE_TYPES = "value types"
-_ZEROS = "zeros"
-_AGGREGATION = "aggregation"
+from msupply_dhis2.preflight.facts import Facts, Use, called, some
+from msupply_dhis2.text import count, joined
 
 _LEVELS = frozenset(Metric) - FLOWS - {Metric.STOCKED_OUT}
 """What is there at an instant (docs/metrics.md): two months of it are not twice as much."""
@@ -38,35 +34,29 @@ _SAMPLES = {
 """Values as the metrics have them every day, where these are not just quantities."""
 
 
-def check_uses(facts: Facts, uses: Sequence[Use]) -> None:
-    """Tell of value types, zeros and aggregation, as far as it is known what is sent to which data elements."""
-    server = facts.server
-    facts.tell(_VALUE_TYPES, _check_value_types(uses, round_off=facts.settings.round_off) if uses else None)
-    facts.tell(_ZEROS, _check_zeros(uses, server) if uses and server else None)
-    facts.tell(_AGGREGATION, _check_aggregation(uses) if uses else None)
-
-
-def _check_value_types(uses: Sequence[Use], *, round_off: bool) -> Check:
+def check_value_types(facts: Facts, uses: Sequence[Use]) -> Check | None:
     """Whether the value types of the data elements can hold the metrics that are sent to them."""
+    if not uses:
+        return None
+    round_off = facts.settings.round_off
     causes_of: Counter[str] = Counter()
     details: list[str] = []
-    remarks: dict[str, list[DataElement]] = {}
+    remarks: defaultdict[str, list[str]] = defaultdict(list)
     faulty = 0
     for use in uses:
-        faults = list(_unfit(use, round_off=round_off))
+        faults = dict(_unfit(use, round_off=round_off))
         faulty += bool(faults)
-        # A data element that several metrics share counts once for a cause.
-        causes_of.update({cause for cause, _ in faults})
-        details += [f"{called(use.data_element)}: {sentence}" for _, sentence in faults]
+        causes_of.update(faults.keys())
+        details += [f"{called(use.data_element)}: {sentence}" for sentence in faults.values()]
         for remark in _remarks(use, round_off=round_off):
-            remarks.setdefault(remark, []).append(use.data_element)
-    noticed, number = _sentences(remarks), count(len(uses), "data element")
+            remarks[remark].append(called(use.data_element))
+    number = count(len(uses), "data element")
     if faulty:
         causes = (f"{cause} ({count(of_it, 'data element')})." for cause, of_it in causes_of.most_common())
         message = f"{faulty:,} of {number} cannot hold what is sent there; such values are refused."
-        return failed(_VALUE_TYPES, " ".join((message, *causes)), [*details, *noticed])
+        return failed(" ".join((message, *causes)), [*details, *_sentences(remarks)])
     message = f"{number} can hold what is sent to {'it' if len(uses) == 1 else 'them'}."
-    return noted(_VALUE_TYPES, message, noticed) if noticed else passed(_VALUE_TYPES, message)
+    return noted(message, _sentences(remarks)) if remarks else passed(message)
 
 
 def _unfit(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
@@ -96,17 +86,17 @@ def _refused(element: DataElement, metric: Metric, value: str) -> str | None:
     # A 0 of the type "Yes only" is told by sending nothing.
     if not isinstance(refusal, Reason) or (refusal.code == TRUE_ONLY and metric is Metric.STOCKED_OUT):
         return None
-    match value:
-        case _ if value_type in _YES_OR_NO:
-            cure = "holds 'stocked out' only: give the data element the value type Number"
-        case _ if refusal.code == FRACTION:
-            cure = f"takes no fractions such as {value}: tick Round off, or give it the value type Number"
-        case _ if value.startswith("-"):
-            cure = "takes nothing below zero, as adjustments can be: give it the value type Number or Integer"
-        case "0":
-            cure = "takes no zeros: give it the value type Number, or Zero or Positive Integer"
-        case _:
-            cure = f"takes no number such as {value}: give it the value type Number"
+    number = "give it the value type Number"
+    if value_type in _YES_OR_NO:
+        cure = f"holds 'stocked out' only: {number}"
+    elif refusal.code == FRACTION:
+        cure = f"takes no fractions such as {value}: tick Round off, or {number}"
+    elif value.startswith("-"):
+        cure = f"takes nothing below zero, as adjustments can be: {number} or Integer"
+    elif value == "0":
+        cure = f"takes no zeros: {number}, or Zero or Positive Integer"
+    else:
+        cure = f"takes no number such as {value}: {number}"
     return f"{value_type} {cure}"
 
 
@@ -126,66 +116,67 @@ def _remarks(use: Use, *, round_off: bool) -> Iterator[str]:
         )
 
 
-def _check_zeros(uses: Sequence[Use], server: Server) -> Check:
+def check_zeros(facts: Facts, uses: Sequence[Use]) -> Check | None:
     """Whether zeros are kept: up to 2.42 DHIS2 drops those of data elements without "Store zero data values"."""
+    server = facts.server
+    if not uses or server is None:
+        return None
     if not server.drops_zeros:
-        return passed(_ZEROS, "This version of DHIS2 keeps every zero.")
+        return passed("This version of DHIS2 keeps every zero.")
+    number = count(len(uses), "data element")
     losing = [called(use.data_element) for use in uses if drops_zeros_of(server, use.data_element)]
     return judged(
-        _ZEROS,
         losing,
-        f"Zeros are lost in {len(losing):,} of {count(len(uses), 'data element')}: DHIS2 does not store a 0, such as no "
-        "stock on hand, and deletes the value before it. Tick 'Store zero data values' in DHIS2, Maintenance, "
-        "Data element.",
-        f"The zeros of {count(len(uses), 'data element')} are kept.",
+        f"Zeros are lost in {len(losing):,} of {number}: DHIS2 does not store a 0, such as no stock on hand, and deletes "
+        "the value before it. Tick 'Store zero data values' in DHIS2, Maintenance, Data element.",
+        f"The zeros of {number} are kept.",
     )
 
 
-def _check_aggregation(uses: Sequence[Use]) -> Check:
+def check_aggregation(uses: Sequence[Use]) -> Check | None:
     """Whether stock levels are not added up over time, as SUM, DHIS2's default, does."""
+    if not uses:
+        return None
     details = []
-    remarks: dict[str, list[DataElement]] = {}
+    remarks: defaultdict[str, list[str]] = defaultdict(list)
     wrong: set[Metric] = set()
     for use in uses:
-        aggregation = use.data_element.aggregation_type
+        name, aggregation = called(use.data_element), use.data_element.aggregation_type
         if use.data_element.value_type not in NUMERIC_TYPES:
             continue
         levels = [row.metric for row in use.rows if row.metric in _LEVELS]
         flows = [row.metric for row in use.rows if row.metric in FLOWS]
         if levels and aggregation in _SUMMED:
             wrong.update(levels)
-            details.append(
-                f"{called(use.data_element)}: {aggregation}, but {_labels(levels)} should be {_right_type(levels)}."
-            )
+            details.append(f"{name}: {aggregation}, but {_labels(levels)} should be {_right_type(levels)}.")
         elif flows and aggregation not in _SUMMED:
             remark = f"With the aggregation type {aggregation}, a quarter shows {_labels(flows)} of one month, not the sum"
-            remarks.setdefault(remark, []).append(use.data_element)
+            remarks[remark].append(name)
     if not wrong:
-        return passed(_AGGREGATION, " ".join(("No stock level is added up over time.", *_sentences(remarks))))
+        return passed(" ".join(("No stock level is added up over time.", *_sentences(remarks))))
     return failed(
-        _AGGREGATION,
         f"Stock levels are added up over time in {len(details):,} of {count(len(uses), 'data element')}: three months "
         f"with 100 in stock would be shown as 300 for the quarter ({_labels(sorted(wrong, key=list(Metric).index))}). "
-        f"Set their aggregation type to {_right_type(list(wrong))} in DHIS2, Maintenance, Data element.",
+        f"Set their aggregation type to {_right_type(wrong)} in DHIS2, Maintenance, Data element.",
         [*details, *_sentences(remarks)],
     )
 
 
-def _sentences(remarks: Mapping[str, Sequence[DataElement]]) -> list[str]:
+def _sentences(remarks: Mapping[str, list[str]]) -> list[str]:
     """Return what need not be fixed, but be known: a sentence for all data elements that it is about."""
-    return [
-        f"{remark} ({listed([called(element) for element in elements], NAMED)})."
-        for remark, elements in remarks.items()
-    ]
+    return [f"{remark} ({some(elements)})." for remark, elements in remarks.items()]
 
 
-def _right_type(levels: Sequence[Metric]) -> str:
+def _right_type(levels: Collection[Metric]) -> str:
     # Months of several clinics can be added up no more than those of several months.
     if set(levels) == {Metric.MONTHS_OF_STOCK}:
         return "'Last value (average in org unit hierarchy)'"
-    if set(levels) == {Metric.OPENING_STOCK}:
-        return "'First value (sum in org unit hierarchy)' or 'Last value (sum in org unit hierarchy)'"
-    return "'Last value (sum in org unit hierarchy)'"
+    last = "'Last value (sum in org unit hierarchy)'"
+    return (
+        f"'First value (sum in org unit hierarchy)' or {last}"
+        if set(levels) == {Metric.OPENING_STOCK}
+        else last
+    )
 
 
 def _labels(metrics: Sequence[Metric]) -> str:

@@ -1,6 +1,6 @@
 """What the preflight knows when it judges: settings, what DHIS2 has set up, what mSupply has mapped, what may be meant."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -10,16 +10,14 @@ from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.domain.lookalikes import difference, folded
 from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.periods import Basis, Period, Window
-from msupply_dhis2.preflight.check import Check
+from msupply_dhis2.preflight.check import Findings
 from msupply_dhis2.settings import DataElementRow, Scheme, Settings, Setup
-from msupply_dhis2.text import closest
-
-NAMED = 3
-"""How many things of a kind a sentence names."""
+from msupply_dhis2.text import closest, listed
 
 LOOKED_UP = 300
 """How many stores' or items' identifiers that the data set does not have are looked for elsewhere in DHIS2."""
 
+_NAMED = 3
 _COMPARISONS = 150_000
 """How many texts are compared letter by letter for one list: about a second on a small function."""
 
@@ -34,14 +32,14 @@ class Use:
     rows: tuple[DataElementRow, ...]
 
 
-@dataclass(slots=True)
-class Facts:
+@dataclass(slots=True, kw_only=True)
+class Facts(Findings):
     """What is known, and what was answered so far.
 
     Of ``settings`` that are not complete there are no ``windows`` (of a run now), and only what does not depend on them is
     asked; ``manual`` is the window of a manual push now, where that is asked. ``today`` is for a server that does not tell
     its own date; ``server``, ``data_set``, ``rules`` (of its periods) and ``periods`` (of a run now, by label) are there as
-    far as they could be read; ``org_units`` are those of the stores. ``not_asked`` is what a failure has left without sense.
+    far as they could be read; ``org_units`` are those of the stores.
     """
 
     client: Dhis2Client
@@ -50,20 +48,11 @@ class Facts:
     windows: Mapping[Basis, Window]
     today: date
     manual: Window | None = None
-    checks: list[Check] = field(default_factory=list)
-    not_asked: list[str] = field(default_factory=list)
     server: Server | None = None
     data_set: DataSet | None = None
     rules: PeriodRules | None = None
     periods: dict[str, Period] = field(default_factory=dict)
     org_units: tuple[OrgUnit, ...] = ()
-
-    def tell(self, name: str, check: Check | None) -> None:
-        """Keep the answer to a question, or that it was not asked."""
-        if check is None:
-            self.not_asked.append(name)
-        else:
-            self.checks.append(check)
 
     @property
     def server_or_newest(self) -> Server:
@@ -80,6 +69,19 @@ def title_of(name: str) -> str:
 def called(thing: Identified) -> str:
     """Name a thing of DHIS2: ``Kamo (OU_KAMO)``, or with its UID where it has no code."""
     return f"{thing.name} ({thing.code or thing.id})"
+
+
+def some(names: Collection[str]) -> str:
+    """Name a few of several things."""
+    return listed([*names], _NAMED)
+
+
+def written(thing: Identified, scheme: Scheme) -> str:
+    """Name a thing of DHIS2 by what the settings or mSupply must have for it: ``'OU_KAMO' (Kamo)``."""
+    identifier = thing.identifier(scheme)
+    return (
+        f"{thing.name} (uid {thing.id}, no code)" if identifier is None else f"'{identifier}' ({thing.name})"
+    )
 
 
 def row_labels(settings: Settings) -> tuple[str, ...]:
@@ -139,22 +141,14 @@ class Nearest[Thing: Identified]:
             or self._alike(bare_name, self._by_name)
         )
 
-    def guess(
-        self,
-        identifier: str,
-        name: str,
-        scheme: Scheme,
-        written: Callable[[Thing], str] = called,
-        here: str = "the settings",
-        lead: str = " Did you mean",
-    ) -> str:
-        """Return ``Did you mean Kamo (OU_KAMO)?`` and how it differs from what stands here; nothing where nothing is near."""
+    def guess(self, identifier: str, name: str, scheme: Scheme, here: str = "the settings") -> str:
+        """Return ``Did you mean 'OU_KAMO' (Kamo)?`` and how it differs from what stands here; nothing where nothing is near."""
         near = self.to(identifier, name)
         if near is None:
             return ""
         right = near.identifier(scheme)
         differs = difference(identifier, right, here=here) if right else None
-        return f"{lead} {written(near)}?{f' {differs}' if differs else ''}"
+        return f" Did you mean {written(near, scheme)}?{f' {differs}' if differs else ''}"
 
     def _alike(self, text: str, things: dict[str, Thing]) -> Thing | None:
         if not text or self._comparisons < len(things):

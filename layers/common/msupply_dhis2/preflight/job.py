@@ -6,7 +6,6 @@ is out of reach are both told in one go. What a push needs beside the connection
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import datetime
 from threading import TIMEOUT_MAX, Thread
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from msupply_dhis2.errors import (
     SettingsError,
 )
 from msupply_dhis2.periods import Basis, Calendar, window
-from msupply_dhis2.preflight.check import Check, failed, noted, passed, summarize
+from msupply_dhis2.preflight.check import Check, Findings, failed, noted, passed, summarize
 from msupply_dhis2.preflight.checklist import ask_dhis2, compare
 from msupply_dhis2.preflight.facts import Facts
 from msupply_dhis2.preflight.offers import Offers, read_offers
@@ -100,46 +99,53 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
     where the last successful connection is kept. The periods are those of a run at the aware instant ``as_of``, or else
     now. After so many seconds (``time_limit``) no answer of DHIS2 or the database is waited for any longer.
     """
-    test = _Test(begin(database_check), Deadline.within(time_limit))
-    credentials = failure = None
+    findings, database, deadline = Findings(), begin(database_check), Deadline.within(time_limit)
+    credentials = facts = failure = None
+    offers = Offers()
     try:
-        settings = test.settings(settings_reader)
-        credentials = test.ask(
+        settings = findings.ask("settings", settings_reader, _about_settings)
+        # The address, if it is there, is tried all the same.
+        if not settings.url:
+            raise SettingsError(settings.complete_faults())
+        credentials = findings.ask(
             "credentials",
             lambda: credentials_reader(settings),
-            lambda read: f"The credentials can be read; the user is {read.user}.",
+            lambda read: passed(f"The credentials can be read; the user is {read.user}."),
         )
-        test.user = credentials.user
         client = client_factory(settings, credentials)
-        client.deadline = test.deadline
-        test.ask_dhis2(client, settings, as_of or clock(), calendar)
+        client.deadline = deadline
+        facts = _log_in(client, settings, as_of or clock(), calendar, findings)
+        ask_dhis2(facts)
+        compare(facts, _ask_database(database, deadline, findings))
+        offers = read_offers(facts)
     except MsupplyDhis2Error as error:
         failure = error
-        test.ask_database()
+        _ask_database(database, deadline, findings)
+    server, data_set = (facts.server, facts.data_set) if facts else (None, None)
     last = clock() if failure is None else None
     if credentials is not None and table is not None:
         try:
             if last is not None:
                 titles = {
-                    "server": f"{test.server.name}, {test.server.version}" if test.server else None,
-                    "data_set_id": settings.data_set_id if test.data_set else None,
-                    "data_set": test.data_set,
+                    "server": f"{server.name}, {server.version_text}" if server else None,
+                    "data_set_id": settings.data_set_id if data_set else None,
+                    "data_set": data_set.name if data_set else None,
                 }
                 record_success(table, settings.url, credentials.user, last, titles)
             last = last_success(table, settings.url, credentials.user)
         except AwsError as error:
             message = f"The table that keeps the last successful connection cannot be used: {error}"
-            test.checks.append(failed("last successful connection", message))
+            findings.tell("last successful connection", failed(message))
     return ConnectionReport(
         connected=failure is None,
         message=_message(failure),
-        server=test.server,
-        data_set=test.data_set,
-        user=test.user,
+        server=Server(version=server.version_text, name=server.name) if server else None,
+        data_set=data_set.name if data_set else None,
+        user=facts.user.username if facts else credentials.user if credentials else None,
         last_successful_connection=written_in(last, calendar.time_zone) if last else None,
-        checks=tuple(test.checks),
-        not_asked=tuple(test.not_asked),
-        offers=test.offers,
+        checks=tuple(findings.checks),
+        not_asked=tuple(findings.not_asked),
+        offers=offers,
     ).summed_up()
 
 
@@ -168,100 +174,50 @@ def begin[Thing](work: Callable[[], Thing]) -> Future[Thing]:
     return future
 
 
-@dataclass(slots=True)
-class _Test:
-    """What was found so far, and mSupply's database, which is asked from the beginning, beside the others."""
-
-    database: Future[DatabaseAnswer]
-    deadline: Deadline
-    checks: list[Check] = field(default_factory=list)
-    not_asked: list[str] = field(default_factory=list)
-    user: str | None = None
-    server: Server | None = None
-    data_set: str | None = None
-    offers: Offers = field(default_factory=Offers)
-
-    def ask[Thing](self, name: str, question: Callable[[], Thing], said: Callable[[Thing], str]) -> Thing:
-        """Return the answer and keep what is said of it as a check; of an error too, before it is raised."""
-        try:
-            answer = question()
-        except MsupplyDhis2Error as error:
-            self.checks.append(failed(name, str(error)))
-            raise
-        self.checks.append(passed(name, said(answer)))
-        return answer
-
-    def settings(self, reader: Callable[[], Settings]) -> Settings:
-        """Read the settings, and find what is missing or worth knowing of them."""
-        settings = self.ask("settings", reader, lambda _: "The settings can be read.")
-        if faults := settings.complete_faults():
-            self.checks[-1] = failed("settings", "\n".join(faults))
-            # The address, if it is there, is tried all the same.
-            if not settings.url:
-                raise SettingsError(faults)
-            return settings
-        notes = list(settings.warnings())
-        if not settings.use_dhis2:
-            notes.insert(0, "Use DHIS2 is off: nothing is sent until you switch it on. Dry runs work.")
-        if notes:
-            self.checks[-1] = noted("settings", " ".join(("The settings can be read.", *notes)))
-        return settings
-
-    def ask_dhis2(self, client: Dhis2Client, settings: Settings, as_of: datetime, calendar: Calendar) -> None:
-        """Log in, and if that works look whether a push would go well."""
-        user = self.ask(
-            "login", lambda: _log_in(client), lambda user: f"DHIS2 authenticates {user.username}."
-        )
-        self.user = user.username
-        # The periods cannot be told where the settings are not complete.
-        rows = () if settings.complete_faults() else settings.active_rows
-        bases = dict.fromkeys(row.basis for row in rows)
-        windows = {basis: window(basis, as_of, calendar, settings.period) for basis in bases}
-        today = as_of.astimezone(calendar.time_zone).date()
-        manual = window(Basis.CURRENT_DAY, as_of, calendar, settings.period) if windows else None
-        facts = Facts(client, settings, user, windows, today, manual, self.checks, self.not_asked)
-        ask_dhis2(facts)
-        compare(facts, self.ask_database())
-        self.offers = read_offers(client, facts)
-        if server := facts.server:
-            self.server = Server(version=server.version_text, name=server.name)
-        if facts.data_set:
-            self.data_set = facts.data_set.name
-
-    def ask_database(self) -> MappedNames | None:
-        """Wait for the database's answer and keep it as a check; return what is mapped."""
-        try:
-            answer = self.database.result(min(self.deadline.seconds_left(), TIMEOUT_MAX))
-        except TimeoutError:
-            message = (
-                "mSupply's database, or compute, which asks it, did not answer in time. Test again. If it happens "
-                "again, read the log of compute."
-            )
-            self.checks.append(failed("database", message))
-            return None
-        except MsupplyDhis2Error as error:
-            self.checks.append(failed("database", str(error)))
-            return None
-        mapped = answer.mapped
-        message = answer.message
-        if mapped and mapped.skipped:
-            stores = mapped.skipped_stores
-            items = len(mapped.skipped) + mapped.more_skipped - stores
-            of_stores = (
-                ("store",) if mapped.customers is None else ("store or customer", "stores or customers")
-            )
-            numbers = " and ".join(
-                count(number, *kind) for number, kind in ((stores, of_stores), (items, ("item",))) if number
-            )
-            message += f" Not sent: {numbers}."
-        if mapped and (details := (*mapped.notes, *mapped.skipped)):
-            self.checks.append(noted("database", message, details, mapped.more_skipped))
-        else:
-            self.checks.append(passed("database", message))
-        return mapped
+def _about_settings(settings: Settings) -> Check:
+    if faults := settings.complete_faults():
+        return failed("\n".join(faults))
+    notes = list(settings.warnings())
+    if not settings.use_dhis2:
+        notes.insert(0, "Use DHIS2 is off: nothing is sent until you switch it on. Dry runs work.")
+    return (noted if notes else passed)(" ".join(("The settings can be read.", *notes)))
 
 
-def _log_in(client: ReadsDhis2) -> User:
+def _about_database(answer: DatabaseAnswer) -> Check:
+    message, mapped = answer.message, answer.mapped
+    if mapped is None or not (mapped.notes or mapped.skipped):
+        return passed(message)
+    if mapped.skipped:
+        stores = mapped.skipped_stores
+        items = len(mapped.skipped) + mapped.more_skipped - stores
+        of_stores = ("store",) if mapped.customers is None else ("store or customer", "stores or customers")
+        numbers = ((stores, of_stores), (items, ("item",)))
+        message += f" Not sent: {' and '.join(count(number, *kind) for number, kind in numbers if number)}."
+    return noted(message, (*mapped.notes, *mapped.skipped), mapped.more_skipped)
+
+
+def _log_in(
+    client: Dhis2Client, settings: Settings, as_of: datetime, calendar: Calendar, findings: Findings
+) -> Facts:
+    """Log in, and return what is known then. The periods cannot be told where the settings are not complete."""
+    user = findings.ask(
+        "login", lambda: _read_user(client), lambda user: passed(f"DHIS2 authenticates {user.username}.")
+    )
+    rows = () if settings.complete_faults() else settings.active_rows
+    bases = dict.fromkeys(row.basis for row in rows)
+    return Facts(
+        checks=findings.checks,
+        not_asked=findings.not_asked,
+        client=client,
+        settings=settings,
+        user=user,
+        windows={basis: window(basis, as_of, calendar, settings.period) for basis in bases},
+        today=as_of.astimezone(calendar.time_zone).date(),
+        manual=window(Basis.CURRENT_DAY, as_of, calendar, settings.period) if rows else None,
+    )
+
+
+def _read_user(client: ReadsDhis2) -> User:
     answer = client.get("/api/me", {"fields": "id"})
     if not isinstance(answer, Mapping) or "id" not in answer:
         raise Dhis2PermanentError(
@@ -269,3 +225,23 @@ def _log_in(client: ReadsDhis2) -> User:
             "and its path."
         )
     return read_user(client)
+
+
+def _ask_database(
+    database: Future[DatabaseAnswer], deadline: Deadline, findings: Findings
+) -> MappedNames | None:
+    """Wait for the database's answer and keep it as a check; return what is mapped."""
+    try:
+        answer = database.result(min(deadline.seconds_left(), TIMEOUT_MAX))
+    except TimeoutError:
+        check = failed(
+            "mSupply's database, or compute, which asks it, did not answer in time. Test again. If it happens "
+            "again, read the log of compute."
+        )
+    except MsupplyDhis2Error as error:
+        check = failed(str(error))
+    else:
+        findings.tell("database", _about_database(answer))
+        return answer.mapped
+    findings.tell("database", check)
+    return None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.dhis2.metadata import list_data_sets
-from msupply_dhis2.dhis2.models import Identified, ReadsDhis2
+from msupply_dhis2.dhis2.models import Identified
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.facts import Facts
 
@@ -30,21 +30,19 @@ class Offers(BaseModel):
     period_types: tuple[str, ...] = ()
 
 
-def read_offers(client: ReadsDhis2, facts: Facts) -> Offers:
+def read_offers(facts: Facts) -> Offers:
     """Read the data sets; the option combos are those of the chosen one and of its data elements."""
     try:
-        listed = list_data_sets(client)
+        listed = list_data_sets(facts.client)
     except Dhis2Error:
         # The checks tell what cannot be read; without this nothing is missing but a choice.
         return Offers()
-    chosen = facts.data_set
-    combos = (
-        (*chosen.option_combos, *(combo for each in chosen.data_elements for combo in each.option_combos))
-        if chosen
-        else ()
+    chosen = (facts.data_set, *facts.data_set.data_elements) if facts.data_set else ()
+    return Offers(
+        data_sets=_offers(listed),
+        option_combos=_offers(combo for each in chosen for combo in each.option_combos),
+        period_types=tuple(sorted({data_set.period_type for data_set in listed})),
     )
-    types = sorted({data_set.period_type for data_set in listed})
-    return Offers(data_sets=_offers(listed), option_combos=_offers(combos), period_types=tuple(types))
 
 
 def _offers(things: Iterable[Identified]) -> tuple[Offer, ...]:

@@ -1,20 +1,20 @@
 """Whether each metric's option combo is there, which place it belongs to, and whether its category options take values."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from msupply_dhis2.dhis2.metadata import find, find_category_option, find_category_options
 from msupply_dhis2.dhis2.models import CategoryOption, DataElement, DataSet, OptionCombo
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Period, PeriodFormat, add_days
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import NAMED, Facts, Nearest, Use, called, row_labels, title_of
+from msupply_dhis2.preflight.facts import Facts, Nearest, Use, called, row_labels, some, title_of, written
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
-from msupply_dhis2.text import count, joined, listed
+from msupply_dhis2.text import count, joined
 
-OPTION_COMBOS = "option combos"
-CATEGORY_OPTIONS = "category options"
 _ATTRIBUTE = "attribute option combo (of the data set)"
 _CATEGORY = "category option combo (of the data elements)"
+_NEITHER = "neither to the category combination of the data set nor to that of its data elements"
 _DEFAULT = "default"
 _SCHEME_TITLE = str(DataElementRow.model_fields["category_option_combo_id_scheme"].title)
 _CURES = {
@@ -51,7 +51,7 @@ def _combo_of(row: DataElementRow, combos: Sequence[OptionCombo]) -> OptionCombo
     return _find(str(row.category_option_id), row.category_option_combo_id_scheme, combos)
 
 
-def _find(identifier: str, scheme: Scheme, combos: Sequence[OptionCombo]) -> OptionCombo | None:
+def _find(identifier: str, scheme: Scheme, combos: Iterable[OptionCombo]) -> OptionCombo | None:
     return next((combo for combo in combos if combo.is_called(identifier, scheme)), None)
 
 
@@ -69,10 +69,9 @@ def check_combos(facts: Facts, data_set: DataSet, uses: Sequence[Use]) -> Check:
     elements = [use.data_element for use in uses] or list(data_set.data_elements)
     if not data_set.option_combos or any(not element.option_combos for element in elements):
         return failed(
-            OPTION_COMBOS,
             "DHIS2 does not let the user see the option combos of the data set or of its data elements, so they cannot "
-            "be checked. Values are sent as the settings say. Let the user view the category "
-            'combinations, with metadata access "can view".',
+            "be checked. Values are sent as the settings say. Let the user view the category combinations, with metadata "
+            'access "can view".'
         )
     if facts.settings.setup is not Setup.CATEGORY_OPTION_COMBO:
         return _without_combos(data_set, elements)
@@ -85,10 +84,9 @@ def check_combos(facts: Facts, data_set: DataSet, uses: Sequence[Use]) -> Check:
     number = count(len(labels), "metric")
     if wrong := told.get(None):
         message = f"The option combos of {len(wrong)} of {number} do not fit; values for them are refused."
-        return failed(OPTION_COMBOS, message, wrong)
+        return failed(message, wrong)
     said = joined(f"{len(rows):,} as {place}" for place, rows in told.items())
-    message = f"The option combos of {number} fit. Sent: {said}."
-    return passed(OPTION_COMBOS, message, [row for rows in told.values() for row in rows])
+    return passed(f"The option combos of {number} fit. Sent: {said}.", [*chain.from_iterable(told.values())])
 
 
 def _judge(
@@ -96,26 +94,27 @@ def _judge(
 ) -> tuple[str, str | None]:
     """Return what is to be said of a row, and the place its option combo is sent to: ``None`` where it does not fit."""
     field = facts.settings.option_combo_field
-    attribute = _combo_of(row, data_set.option_combos)
     of_elements = [(element, _combo_of(row, element.option_combos)) for element in elements]
+    attribute = _combo_of(row, data_set.option_combos)
     category = next((combo for _, combo in of_elements if combo), None)
-    name = called(category) if category else ""
-    wrong_field = (
-        f"{title_of('option_combo_field')} is '{field.value}', but {row.category_option_id} belongs to the {{}} category "
-        "combination. Set option_combo_field: auto, or {}."
-    )
-    place = None
+    combos = {OptionComboField.ATTRIBUTE: attribute, OptionComboField.CATEGORY: category}
     if attribute is None and category is None:
-        said = _what_it_is_instead(facts, data_set, row, elements)
-    elif field is OptionComboField.ATTRIBUTE and attribute is None:
-        said = wrong_field.format("data elements'", OptionComboField.CATEGORY.value)
-    elif field is OptionComboField.CATEGORY and category is None:
-        said = wrong_field.format("data set's", OptionComboField.ATTRIBUTE.value)
-    elif attribute is not None and field is not OptionComboField.CATEGORY:
+        return _what_it_is_instead(facts, data_set, row, elements), None
+    if combos.get(field, attribute or category) is None:
+        is_of_data_set = field is OptionComboField.CATEGORY
+        whose, right = ("data set's", "attribute") if is_of_data_set else ("data elements'", "category")
+        return (
+            f"{title_of('option_combo_field')} is '{field.value}', but {row.category_option_id} belongs to the {whose} "
+            f"category combination. Set option_combo_field: auto, or {right}."
+        ), None
+    place = None
+    if attribute is not None and field is not OptionComboField.CATEGORY:
         said = _needs_category(elements)
         if not said:
             said, place = f"{called(attribute)} is sent as {_ATTRIBUTE}.", _ATTRIBUTE
-    elif _needs_naming(data_set.option_combos):
+        return said, place
+    name = called(category) if category else ""
+    if _needs_naming(data_set.option_combos):
         said = (
             f"{name} belongs to the data elements, but the data set also has its own category combination, so its "
             "option combo would be needed too. Give the data set the category combination 'default'."
@@ -123,8 +122,7 @@ def _judge(
     elif lacking := [called(element) for element, combo in of_elements if combo is None]:
         said = (
             f"{name} belongs to the category combination of other data elements, but not to that of "
-            f"{count(len(lacking), 'data element')}: {listed(lacking, NAMED)}. Give them the same category "
-            "combination in DHIS2."
+            f"{count(len(lacking), 'data element')}: {some(lacking)}. Give them the same category combination in DHIS2."
         )
     else:
         said, place = f"{name} is sent as {_CATEGORY}.", _CATEGORY
@@ -136,13 +134,13 @@ def _what_it_is_instead(
 ) -> str:
     """Return what an identifier is, if it is not an option combo of the data set or its data elements."""
     identifier, scheme = str(row.category_option_id), row.category_option_combo_id_scheme
-    ours = {combo.id: combo for element in elements for combo in element.option_combos}
-    ours |= {combo.id: combo for combo in data_set.option_combos}
+    ours = {combo.id: combo for each in (*elements, data_set) for combo in each.option_combos}
     named = [combo for combo in ours.values() if _DEFAULT not in (combo.name, combo.code)]
+    other = scheme.other.value
     if meant := _find(identifier, scheme.other, named):
         return (
-            f"'{identifier}' is the {scheme.other.value} of the option combo {meant.name}, but {_SCHEME_TITLE} is "
-            f"'{scheme.value}'. Set category_option_combo_id_scheme: {scheme.other.value}."
+            f"'{identifier}' is the {other} of the option combo {meant.name}, but {_SCHEME_TITLE} is "
+            f"'{scheme.value}'. Set category_option_combo_id_scheme: {other}."
         )
     try:
         of_option = find_category_option(facts.client, identifier, scheme)
@@ -154,16 +152,12 @@ def _what_it_is_instead(
             f"'{identifier}' is not an option combo of the data set or its data elements; whether it is anything else "
             f"in DHIS2 cannot be read: {error}"
         )
-    lead = "; did you mean"
-    guess = Nearest(named).guess(identifier, row.metric.label, scheme, _in_full, lead=lead) or "."
+    guess = Nearest(named).guess(identifier, row.metric.label, scheme)
     if known:
-        return (
-            f"{called(known[0])} is an option combo, but belongs neither to the category combination of the data "
-            f"set {called(data_set)} nor to that of its data elements. Use one of theirs{guess}"
-        )
+        return f"{called(known[0])} is an option combo, but belongs {_NEITHER}. Use one of theirs.{guess}"
     return (
         f"DHIS2 has no category option combo whose {scheme.value} is '{identifier}', or does not let the user see "
-        f"it. Correct Category option ID{guess}"
+        f"it. Correct Category option ID.{guess}"
     )
 
 
@@ -171,23 +165,16 @@ def _category_option(
     identifier: str, scheme: Scheme, combos: Sequence[OptionCombo], ours: Collection[str]
 ) -> str:
     fitting = [combo for combo in combos if combo.id in ours]
-    names = listed([_in_full(combo) for combo in fitting or combos], NAMED)
-    said = f"'{identifier}' is the {scheme.value} of a category option. The {scheme.value} of an option combo is needed. "
+    names = some([written(combo, scheme) for combo in fitting or combos])
     if not fitting:
-        return (
-            f"{said}Its option combos ({names}) belong neither to the category combination of the data set nor to "
-            "that of its data elements: use one of theirs."
-        )
-    if len(fitting) > 1:
-        return f"{said}Write one of its option combos: {names}."
-    (meant,) = fitting
-    write = meant.identifier(scheme) or f"{meant.id} and category_option_combo_id_scheme: uid"
-    return f"{said}You probably mean {names}: write category_option_id: {write}."
-
-
-def _in_full(combo: OptionCombo) -> str:
-    code = f", code {combo.code}" if combo.code else ""
-    return f"{combo.name} (uid {combo.id}{code})"
+        cure = f"Its option combos ({names}) belong {_NEITHER}: use one of theirs."
+    elif len(fitting) > 1:
+        cure = f"Write one of its option combos: {names}."
+    else:
+        by_uid = f"{fitting[0].id} and category_option_combo_id_scheme: uid"
+        write = fitting[0].identifier(scheme) or by_uid
+        cure = f"You probably mean {called(fitting[0])}: write category_option_id: {write}."
+    return f"'{identifier}' is the {scheme.value} of a category option. The {scheme.value} of an option combo is needed. {cure}"
 
 
 def _without_combos(data_set: DataSet, elements: Sequence[DataElement]) -> Check:
@@ -202,10 +189,9 @@ def _without_combos(data_set: DataSet, elements: Sequence[DataElement]) -> Check
     if fault := _needs_category(elements):
         faults.append(fault)
     if not faults:
-        return passed(OPTION_COMBOS, "None are needed, and none are sent.")
-    of_elements = [f"{name}: has a category combination of its own." for name in _with_categories(elements)]
-    message = f"No option combos are sent, but DHIS2 needs them. {faults[0]}"
-    return failed(OPTION_COMBOS, message, [*faults, *of_elements])
+        return passed("None are needed, and none are sent.")
+    details = [f"{name}: has a category combination of its own." for name in _with_categories(elements)]
+    return failed(" ".join(("No option combos are sent, but DHIS2 needs them.", *faults)), details)
 
 
 def _needs_category(elements: Sequence[DataElement]) -> str:
@@ -215,8 +201,8 @@ def _needs_category(elements: Sequence[DataElement]) -> str:
     has = "data element has a category combination of its own"
     have = "data elements have category combinations of their own"
     return (
-        f"{count(len(names), has, have)}, whose option combos would have to be named too: {listed(names, NAMED)}. Give "
-        "each the category combination 'default'."
+        f"{count(len(names), has, have)}, whose option combos would have to be named too: {some(names)}. Give each the "
+        "category combination 'default'."
     )
 
 
@@ -232,8 +218,7 @@ def check_category_options(facts: Facts, data_set: DataSet, used: UsedCombos) ->
     try:
         options = find_category_options(facts.client, [combo.id for combo in used])
     except Dhis2Error as error:
-        message = f"Whether the category options take the values cannot be read. {error}"
-        return noted(CATEGORY_OPTIONS, message)
+        return noted(f"Whether the category options take the values cannot be read. {error}")
     causes: dict[str, None] = {}
     details = []
     faulty = set()
@@ -245,9 +230,8 @@ def check_category_options(facts: Facts, data_set: DataSet, used: UsedCombos) ->
                 details.append(f"Option combo {called(combo)}, category option {called(option)}: {fault}.")
     number = count(len(used), "option combo")
     if not details:
-        return passed(CATEGORY_OPTIONS, f"The category options of {number} take the values.")
+        return passed(f"The category options of {number} take the values.")
     return failed(
-        CATEGORY_OPTIONS,
         f"DHIS2 refuses values of {len(faulty):,} of {number}, because of their category options ({joined(causes)}). "
         f"{' '.join(_CURES[cause] for cause in causes)}",
         details,
@@ -276,10 +260,7 @@ def _faults(
         ]
         if elsewhere:
             number = count(len(elsewhere), "org unit")
-            yield (
-                "not valid there",
-                f"it is limited to others than {number} of stores ({listed(elsewhere, NAMED)})",
-            )
+            yield "not valid there", f"it is limited to others than {number} of stores ({some(elsewhere)})"
     if option.may_write is False and server.guards_category_options and "ALL" not in user.authorities:
         yield "not shared", f"{user.username} may not enter data for it"
 

@@ -17,25 +17,35 @@ MANUAL = "a manual push now"
 REFUSED = "DHIS2 would refuse every value"
 _AS_SCHEDULED = "push as scheduled (make push AS_SCHEDULED=yes, or the option --as-scheduled)"
 _PREVIOUS_MONTH = "set the rows' Push data basis to previous_month"
-_MAY_EDIT_EXPIRED = "F_EDIT_EXPIRED"
+_MAINTENANCE = "in DHIS2, Maintenance, Data set"
 _INVERTED = "this release refuses a data input period while it is open, and takes it while it is closed (DHIS2-21981)."
 
 
 def check_periods(facts: Facts) -> None:
     """Tell whether the periods of a run now suit the data set, and are open; of a manual push too, if that is asked."""
-    data_set, windows = facts.data_set, facts.windows.values()
+    data_set, windows = facts.data_set, facts.windows
     suits = _check_format(facts, data_set) if data_set and windows else None
     facts.tell(FORMAT, suits)
     if data_set is None or suits is None or not suits.ok:
-        facts.not_asked += [*(open_name(basis) for basis in facts.windows), MANUAL]
+        facts.not_asked += [*map(open_name, windows), MANUAL]
         return
     rules = facts.rules = _period_rules(facts, data_set)
-    for window in windows:
+    for basis, window in windows.items():
         if period := rules.find(window.period):
             facts.periods[window.period] = period
-            facts.checks.append(_check_open(facts, rules, data_set, window, period))
+            check = _check_open(facts, rules, data_set, period, _PREVIOUS_MONTH)
+            days = days_of(window)
+            facts.tell(open_name(basis), check or passed(f"{days[0].upper()}{days[1:]}, is open."))
     if facts.manual and (period := rules.find(facts.manual.period)):
-        facts.checks.append(_check_manual(facts, rules, data_set, facts.manual, period))
+        said = f"Manual push, current day: {days_of(facts.manual)}."
+        check = _check_open(facts, rules, data_set, period, _AS_SCHEDULED)
+        if check is None:
+            facts.tell(MANUAL, passed(f"{said} It is open."))
+        else:
+            # The schedules may still be well.
+            facts.tell(
+                MANUAL, noted(f"{said} {check.message if check.ok else f'{REFUSED}. {check.message}'}")
+            )
 
 
 def _period_rules(facts: Facts, data_set: DataSet) -> PeriodRules:
@@ -53,24 +63,22 @@ def _period_rules(facts: Facts, data_set: DataSet) -> PeriodRules:
 
 def _check_format(facts: Facts, data_set: DataSet) -> Check:
     """Whether the labels of the periods mean periods of the data set's type to this server."""
-    server, settings, wanted = facts.server_or_newest, facts.settings, data_set.period_type
+    server, wanted = facts.server_or_newest, data_set.period_type
     if not server.has_iso_calendar:
         return failed(
-            FORMAT,
             f"DHIS2 keeps its periods in the calendar '{server.calendar}', where the labels of the ISO calendar "
             "mean other months: nothing is sent. Use a DHIS2 whose calendar is ISO 8601 (Settings app, Calendar). Do not "
-            "change the calendar of a DHIS2 that holds data.",
+            "change the calendar of a DHIS2 that holds data."
         )
-    written = f"{title_of('period_format')} '{settings.period_format}'"
+    written = f"{title_of('period_format')} '{facts.settings.period_format}'"
     labels = [window.period for window in facts.windows.values()]
     for label in labels:
         if (period := find_period(label)) and period.type_name != wanted:
             return failed(
-                FORMAT,
                 f"{written} makes {label}, which is a period of the type {period.type_name}, but the data set's "
-                f"period type is {wanted}; every value is refused. {_cure(wanted)}",
+                f"period type is {wanted}; every value is refused. {_cure(wanted)}"
             )
-    return passed(FORMAT, f"{written} suits the data set, which is {wanted}: {', '.join(labels)}.")
+    return passed(f"{written} suits the data set, which is {wanted}: {', '.join(labels)}.")
 
 
 def _cure(period_type: str) -> str:
@@ -78,8 +86,7 @@ def _cure(period_type: str) -> str:
         PeriodFormat.parse(period_type)
     except ValueError:
         return (
-            f"{period_type} is not one of the period types that can be written here: use a data set of another one, such "
-            "as Monthly."
+            f"{period_type} cannot be written here: use a data set of another period type, such as Monthly."
         )
     return f"Set period_format: {period_type}."
 
@@ -96,39 +103,18 @@ def days_of(window: Window) -> str:
         return f"period {window.period}"
     is_running = window.basis is Basis.CURRENT_DAY
     first, last = period.first_day, window.snapshot_date if is_running else period.day_after - timedelta(1)
-    written = [f"{last.day} {last:%B}"]
-    if first.year != last.year:
-        written = [f"{first.day} {first:%B %Y}", f"{written[0]} {last.year}"]
-    elif first.month != last.month:
-        written = [f"{first.day} {first:%B}", *written]
-    elif first != last:
-        written = [str(first.day), *written]
-    return f"period {window.period}, {' to '.join(written)}{' so far' if is_running else ''}"
-
-
-def _check_manual(
-    facts: Facts, rules: PeriodRules, data_set: DataSet, window: Window, period: Period
-) -> Check:
-    """Whether a manual push would be taken now; where not, the schedules may still be well."""
-    opened = _check_open(facts, rules, data_set, window, period, cure=_AS_SCHEDULED)
-    said = f"Manual push, current day: {days_of(window)}."
-    if not opened.ok:
-        return noted(MANUAL, f"{said} {REFUSED}. {opened.message}")
-    note = f" {opened.message}" if opened.note else " It is open."
-    return opened.model_copy(update={"name": MANUAL, "message": f"{said}{note}"})
+    begins = f"{first.day} {first:%B %Y} to " if first.year != last.year else f"{first.day} {first:%B} to "
+    if (first.year, first.month) == (last.year, last.month):
+        begins = "" if first == last else f"{first.day} to "
+    year = f" {last.year}" if first.year != last.year else ""
+    so_far = " so far" if is_running else ""
+    return f"period {window.period}, {begins}{last.day} {last:%B}{year}{so_far}"
 
 
 def _check_open(
-    facts: Facts,
-    rules: PeriodRules,
-    data_set: DataSet,
-    window: Window,
-    period: Period,
-    *,
-    cure: str = _PREVIOUS_MONTH,
-) -> Check:
-    """Whether a value of today's run could be entered today, the server's date; where in doubt the server decides."""
-    name = open_name(window.basis)
+    facts: Facts, rules: PeriodRules, data_set: DataSet, period: Period, cure: str
+) -> Check | None:
+    """Whether a value could be entered today, the server's date, and why not; ``None`` where it surely can."""
     closed, notes = [], []
     if rules.is_too_early(period):
         closed.append(_not_open_yet(facts, data_set, period, cure))
@@ -140,35 +126,31 @@ def _check_open(
             )
         else:
             closed.append(_expired(data_set, period))
-    where = "in DHIS2, Maintenance, Data set, Data input periods"
-    release = f"DHIS2 {rules.server.version_text}"
     dates = ""
     if named := rules.input_periods_of(period):
         opening, closing = named[0].opening_date, named[0].closing_date
-        dates = (
-            f"{period.label} is a data input period of the data set, but open only"
-            f"{f' from {opening}' if opening else ''}{f' until {closing}' if closing else ''}"
-        )
+        since, until = f" from {opening}" if opening else "", f" until {closing}" if closing else ""
+        dates = f"{period.label} is a data input period of the data set, but open only{since}{until}"
+    release = f"DHIS2 {rules.server.version_text}"
     if rules.is_kept_out_by_input_periods(period):
         closed.append(
-            f"{dates}. Change its dates {where}."
+            f"{dates}. Change its dates {_MAINTENANCE}, Data input periods."
             if named
-            else f"{period.label} is not among the data set's data input periods. Add it {where}, or remove them all."
+            else f"{period.label} is not among the data set's data input periods. Add it {_MAINTENANCE}, Data input "
+            "periods, or remove them all."
         )
-    inverted = bool(named) and rules.server.inverts_input_periods
-    if inverted and rules.is_open_by_input_period(period):
+    elif named and rules.server.inverts_input_periods and rules.is_open_by_input_period(period):
         closed.append(
             f"{period.label} is open by the data set's data input periods, and {release} refuses it for that: "
             f"{_INVERTED} Values are sent, and DHIS2 refuses them (E8030). Upgrade DHIS2 to 2.43.2 or later. Until then "
-            f"remove the data input periods of the data set {where}: then its expiry days and open future periods "
+            f"remove the data input periods of the data set {_MAINTENANCE}: then its expiry days and open future periods "
             "decide."
         )
-    if closed:
-        return failed(name, " ".join(closed))
-    if inverted:
+    elif named and rules.server.inverts_input_periods:
         notes.append(f"{dates}, but {release} takes its values anyway: {_INVERTED}")
-    days = days_of(window)
-    return noted(name, " ".join(notes)) if notes else passed(name, f"{days[0].upper()}{days[1:]}, is open.")
+    if closed:
+        return failed(" ".join(closed))
+    return noted(" ".join(notes)) if notes else None
 
 
 def _not_open_yet(facts: Facts, data_set: DataSet, period: Period, cure: str) -> str:
@@ -178,9 +160,8 @@ def _not_open_yet(facts: Facts, data_set: DataSet, period: Period, cure: str) ->
     while day < period.day_after:
         needed, day = needed + 1, period_type.day_after(day)
     return (
-        f"{period.label} is not open yet: the data set's open future periods are "
-        f"{data_set.open_future_periods}. Set 'Open future periods' of the data set to {needed} in DHIS2, Maintenance, "
-        f"Data set, or {cure}."
+        f"{period.label} is not open yet: the data set's open future periods are {data_set.open_future_periods}. Set "
+        f"'Open future periods' of the data set to {needed} {_MAINTENANCE}, or {cure}."
     )
 
 
@@ -188,7 +169,7 @@ def _expired(data_set: DataSet, period: Period) -> str:
     last = period.day_after - timedelta(1) + timedelta(data_set.expiry_days)
     return (
         f"{period.label} has been closed since {last.isoformat()}: the data set's expiry days are "
-        f"{data_set.expiry_days:g}. Runs up to that day were stored. Runs of today are refused, except for lock "
-        "exceptions. Raise 'Expiry days' of the data set in DHIS2, Maintenance, Data set (0: never), let the schedule "
-        f'run earlier in the month, or give the user the authority "Edit expired" ({_MAY_EDIT_EXPIRED}).'
+        f"{data_set.expiry_days:g}. Runs up to that day were stored; runs of today are refused, except for lock "
+        f"exceptions. Raise 'Expiry days' of the data set {_MAINTENANCE} (0: never), let the schedule run earlier in the "
+        'month, or give the user the authority "Edit expired" (F_EDIT_EXPIRED).'
     )

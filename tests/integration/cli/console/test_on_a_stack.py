@@ -19,7 +19,7 @@ from cli.stack import Stack
 from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.outcome import RejectedRow, Why
-from msupply_dhis2.preflight.check import failed, passed
+from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.preflight.job import ConnectionReport, Server
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
@@ -85,8 +85,8 @@ REPORT = ConnectionReport(
     user="pusher",
     last_successful_connection="2026-11-01 03:30 (Africa/Blantyre)",
     checks=(
-        passed("login", "DHIS2 authenticates pusher."),
-        failed("stores", "1 store has no org unit.", [SCRIPT]),
+        Check(name="login", ok=True, message="DHIS2 authenticates pusher."),
+        Check(name="stores", ok=False, message="1 store has no org unit.", details=(SCRIPT,)),
     ),
 )
 LINE = {
@@ -588,7 +588,7 @@ def test_database_that_is_none(officer: Stacked) -> None:
 
 
 def test_address_for_a_firewall(officer: Stacked, monkeypatch: pytest.MonkeyPatch) -> None:
-    login = failed("login", "DHIS2 does not answer.")
+    login = Check(name="login", ok=False, message="DHIS2 does not answer.")
     silent = REPORT.model_copy(
         update={"connected": False, "message": "DHIS2 does not answer.", "checks": (login,)}
     )
