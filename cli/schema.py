@@ -1,18 +1,17 @@
 """The JSON Schema of the settings document, for editors."""
 
-import ast
-import inspect
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from cli.descriptions import DESCRIPTIONS
 from msupply_dhis2.domain.choices import Setup
-from msupply_dhis2.domain.reading import OneOf
 from msupply_dhis2.settings import DataElementRow, Settings
-from msupply_dhis2.settings.fields import ITEM_FIELD_REFERENCES, Form, Tab, WholeNumber, read_item_field
 from msupply_dhis2.settings.model import NEEDED_BY
+
+if TYPE_CHECKING:
+    from msupply_dhis2.text import Choice
 
 
 class _SettingsSchema(GenerateJsonSchema):
@@ -29,30 +28,22 @@ class _SettingsSchema(GenerateJsonSchema):
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 
-    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        match schema["function"]["function"]:
-            case OneOf() as reader:
-                words = [choice.value for choice in reader.choices]
-                return {"type": "string", "enum": [*words, *reader.tab_words]}
-            case WholeNumber(least, most):
-                return {"type": "integer", "minimum": least, "maximum": most}
-            case _:
-                return super().function_before_schema(schema)
-
-    def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> JsonSchemaValue:
-        if schema["function"]["function"] is read_item_field:
-            return {"type": "string", "enum": [*ITEM_FIELD_REFERENCES]}
-        return super().function_after_schema(schema)
+    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
+        choices: type[Choice] = schema["cls"]
+        return {"type": "string", "enum": [*choices, *(word for choice in choices for word in choice.words)]}
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the settings document, for editors: fields, choices and most of the rules."""
     schema = Settings.model_json_schema(schema_generator=_SettingsSchema)
     row = schema["$defs"]["DataElementRow"]
-    for form, of_form in ((Tab, schema), (DataElementRow, row)):
-        for name, description in _descriptions(form).items():
-            field = of_form["properties"][name]
-            of_form["properties"][name] = dict(sorted({**field, "description": description}.items()))
+    for form, of_form in ((Settings, schema), (DataElementRow, row)):
+        for name, field in of_form["properties"].items():
+            # Beside a reference editors see neither title nor description: choices are written out in their place.
+            choices = schema["$defs"].get(field.pop("$ref", "").rpartition("/")[2], {})
+            words = {"title": form.model_fields[name].title, "description": DESCRIPTIONS[name]}
+            of_form["properties"][name] = dict(sorted({**field, **choices, **words}.items()))
+    schema["$defs"] = {"DataElementRow": row}
     row["required"] = ["metric", "active"]
     row |= _when("active", value=True, then={"required": ["interval", "basis"]})
     row["title"] = "Row"
@@ -77,19 +68,6 @@ def json_schema() -> dict[str, Any]:
         },
     )
     return {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
-
-
-def _descriptions(form: type[Form]) -> dict[str, str]:
-    """Return what stands below each field in its class."""
-    found = {}
-    for field, below in pairwise(ast.walk(ast.parse(inspect.getsource(form)))):
-        match field, below:
-            case (
-                ast.AnnAssign(target=ast.Name(id=name)),
-                ast.Expr(value=ast.Constant(value=str(description))),
-            ):
-                found[name] = " ".join(description.split())
-    return found
 
 
 def _when(name: str, *, value: object, then: dict[str, Any]) -> dict[str, Any]:

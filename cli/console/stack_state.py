@@ -177,7 +177,7 @@ class StackState(State):
             SavedVersion(
                 str(each["Version"]),
                 say("history.version", number=each["Version"]),
-                as_yaml(written_fields(each["Value"])[0]),
+                as_yaml(written_fields(each["Value"])),
                 each["LastModifiedDate"],
                 each.get("LastModifiedUser", ""),
             )

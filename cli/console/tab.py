@@ -8,24 +8,25 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import BeforeValidator
+from pydantic import TypeAdapter
 
 from cli.console.words import choice_in_words, say
 from cli.schema import json_schema
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.reading import OneOf, read_switch
 from msupply_dhis2.settings import DataElementRow, Settings
-from msupply_dhis2.settings.document import Place
+from msupply_dhis2.settings.document import Repeated
 from msupply_dhis2.settings.fields import Form
-from msupply_dhis2.settings.model import NEEDED_BY, read_tab, written_fields
+from msupply_dhis2.settings.model import NEEDED_BY, Place, read_tab, written_fields
+from msupply_dhis2.text import Choice
 
 ROWS = "data_elements"
 FIRST_FOLDED = "test_server"
 """What stands from here on in the model goes beyond mSupply's tab."""
 
+_SWITCH = TypeAdapter(bool)
 _LONG = {"database_ca_certificate", "dhis2_ca_certificate"}
 
 
@@ -72,7 +73,9 @@ class Draft:
 
     def __init__(self, document: str) -> None:
         self.document = document
-        self.written: dict[str, Any] = written_fields(document)[0]
+        self.written: dict[str, Any] = _written_once(written_fields(document))
+        if isinstance(rows := self.written.get(ROWS), list):
+            self.written[ROWS] = [_written_once(row) if isinstance(row, dict) else row for row in rows]
         self.settings = read_tab(document)
         self._faults = self.settings.faults_by_place()
 
@@ -240,6 +243,10 @@ class Draft:
                 yield (ROWS, index, name), (title, _shown(_canonical(DataElementRow, name, value)))
 
 
+def _written_once(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if not isinstance(value, Repeated)}
+
+
 def as_yaml(values: Mapping[str, Any], *, head: str = "") -> str:
     """Return a settings document that is read as these fields, after the comments of its head."""
     return head + yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
@@ -302,21 +309,19 @@ def _kind(name: str, schema: Mapping[str, Any]) -> str:
     return {"boolean": "switch", "integer": "number"}.get(schema["type"], "text")
 
 
-def _reader(form: type[Form], name: str) -> OneOf[Any] | None:
-    readers = (each.func for each in form.model_fields[name].metadata if isinstance(each, BeforeValidator))
-    return next((reader for reader in readers if isinstance(reader, OneOf)), None)
+def _choice_type(form: type[Form], name: str) -> type[Choice] | None:
+    annotation = form.model_fields[name].annotation
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Choice)), None)
 
 
 @cache
 def _choices(form: type[Form], name: str) -> dict[str, str]:
     """Return what a field can be chosen to be, each with its words."""
-    if reader := _reader(form, name):
-        return {
-            choice.value: getattr(choice, "label", None) or choice_in_words(choice.value)
-            for choice in reader.choices
-        }
-    # Names of fields of mSupply are their own words.
-    return {choice: choice for choice in _schema(form)["properties"][name].get("enum", ())}
+    choices = _choice_type(form, name) or ()
+    return {
+        choice.value: getattr(choice, "label", None) or choice_in_words(choice.value) for choice in choices
+    }
 
 
 def _metric(code: str) -> str:
@@ -330,9 +335,9 @@ def _canonical(form: type[Form], name: str, value: object) -> str:
     try:
         if name in form.model_fields:
             if _schema(form)["properties"][name].get("type") == "boolean":
-                return "true" if read_switch(value) else "false"
-            if reader := _reader(form, name):
-                return str(reader(value).value)
+                return "true" if _SWITCH.validate_python(value) else "false"
+            if choices := _choice_type(form, name):
+                return choices(str(value)).value
     except ValueError:
         pass
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -308,7 +308,7 @@ def test_type_name_case(name: str) -> None:
     ],
 )
 def test_unknown_format_suggestion(text: str, meant: str | None) -> None:
-    with pytest.raises(ValueError, match=f"written as '{re.escape(text)}'") as fault:
+    with pytest.raises(ValueError, match=f"is '{re.escape(text)}'") as fault:
         PeriodFormat.parse(text)
     assert ("Did you mean" in str(fault.value)) is (meant is not None)
     assert f"Did you mean {meant}?" in str(fault.value) or meant is None

@@ -8,34 +8,33 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from enum import StrEnum
 from functools import lru_cache
 from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msupply_dhis2.errors import ConfigurationError
-from msupply_dhis2.text import closest
+from msupply_dhis2.text import Choice, closest
 
 _RESOLUTION = timedelta(microseconds=1)
 _FIRST_INSTANT = datetime.combine(date.min, time.min)
 _LAST_INSTANT = datetime.combine(date.max, time.max)
 
 
-class Basis(StrEnum):
+class Basis(Choice):
     """What a value is about: the calendar month before the run, or the day of the run."""
 
     PREVIOUS_MONTH = "previous_month"
     CURRENT_DAY = "current_day"
 
 
-class Interval(StrEnum):
+class Interval(Choice):
     """When a metric is sent: the schedules of the stack."""
 
     MONTHLY = "monthly"
     WEEKLY = "weekly"
     DAILY = "daily"
-    FIRST_DAY_OF_MONTH = "first_day_of_month"
-    LAST_DAY_OF_MONTH = "last_day_of_month"
+    FIRST_DAY_OF_MONTH = "first_day_of_month", "first day of the month"
+    LAST_DAY_OF_MONTH = "last_day_of_month", "last day of the month"
 
 
 def parse_time_zone(name: str) -> ZoneInfo:
@@ -287,7 +286,7 @@ def _not_understood(text: str) -> ValueError:
     nearest = closest(letters, known, cutoff=0.8)
     meant = _MEANT.get(letters) or known.get(letters) or (known[nearest] if nearest else None)
     return ValueError(
-        f"DHIS2 understands no period that is written as {text!r}.{f' Did you mean {meant}?' if meant else ''} "
+        f"is {text!r}, which DHIS2 does not understand.{f' Did you mean {meant}?' if meant else ''} "
         f"Write one of: {', '.join(_PATTERNS)}; or the name of a DHIS2 period type: {', '.join(_PERIOD_TYPES)}."
     )
 

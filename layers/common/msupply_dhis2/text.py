@@ -1,8 +1,10 @@
-"""Numbers, lists and guesses as they stand in sentences."""
+"""Numbers, lists and guesses as they stand in sentences, and choices as people write them."""
 
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from enum import StrEnum
+from typing import Self
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -43,3 +45,25 @@ def closest(text: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return which of some texts comes nearest letter by letter; ``None`` where none is so much alike (0 to 1)."""
     near: Sequence[str] = get_close_matches(text, among, n=1, cutoff=cutoff)
     return near[0] if near else None
+
+
+def as_word(text: str) -> str:
+    """Write words as names of fields and choices are written: ``Item code`` is ``item_code``."""
+    return "_".join(re.split(r"[\s_-]+", text.strip().casefold()))
+
+
+class Choice(StrEnum):
+    """One of several; found by its value, or by other words that people have for it, however they write them."""
+
+    words: tuple[str, ...]
+
+    def __new__(cls, value: str, *words: str) -> Self:  # noqa: D102 - as the class says
+        choice = str.__new__(cls, value)
+        choice._value_ = value
+        choice.words = words
+        return choice
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        word = as_word(value) if isinstance(value, str) else ""
+        return next((each for each in cls if word in map(as_word, (each.value, *each.words))), None)

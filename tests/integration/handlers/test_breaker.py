@@ -425,7 +425,7 @@ def test_outage_not_closed_by_hand(country: Country) -> None:
         ({"breaker": "ajar"}, "breaker is 'ajar'. It takes one of: open, close."),
         (
             {"breaker": "open", "until": "tomorrow"},
-            "until: there is no such field. The fields are breaker, reason",
+            "until is not a field. The fields are: breaker, reason",
         ),
         ({"Breaker": "opened"}, r"Did you mean open\?"),
         ({"breaker": "open", "reason": "x" * 501}, "reason is longer than 500 characters"),

@@ -67,7 +67,7 @@ def test_bad_question(world: World) -> None:
     for question, why in (
         ({"item": "AMX", "store": "KAM"}, "explain.metric is missing"),
         ({"item": "AMX", "metric": "SOH"}, "explain: Name either a store or a customer"),
-        ({"item": "AMX", "metric": "SOH", "shop": "KAM"}, "explain.shop: there is no such field"),
+        ({"item": "AMX", "metric": "SOH", "shop": "KAM"}, "explain.shop is not a field"),
     ):
         invocation = invoke("compute", {"explain": question}, world.capsys)
         assert invocation.answer["status"] == "failed"

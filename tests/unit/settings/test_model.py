@@ -363,18 +363,25 @@ def test_syntax_error_place(text: str, part: str) -> None:
             {"data_elements": {"stock_on_hand": "x"}},
             "Data elements to push is a group of fields, but must be a list",
         ),
-        ({"data_elements": ["x"]}, "Data elements to push, row 1: is 'x', but must be a row of fields"),
-        ({"data_elements": [row(), None]}, "Data elements to push, row 2: is empty, but must be a row"),
+        (
+            {"data_elements": ["x"]},
+            "Data elements to push, row 1: is 'x', but must be a group of fields. Begin each row with",
+        ),
+        (
+            {"data_elements": [row(), None]},
+            "Data elements to push, row 2: is empty, but must be a group of fields",
+        ),
         ({"basic_authentication": "perhaps"}, "Basic authentication is 'perhaps'. Write true or false."),
-        ({"round_off": 1}, "Round off is '1'. Write true or false."),
+        ({"round_off": 2}, "Round off is '2'. Write true or false."),
         ({"round_off": []}, "Round off is a list. Write true or false."),
         (
             {"setup": "per item"},
             "Setup is 'per item'. It takes one of: category_option_combo, data_element_per_item",
         ),
-        ({"items_per_payload": 0}, "No. of items per payload is '0'. Write a whole number from 1 to"),
+        ({"items_per_payload": 0}, "No. of items per payload is '0'. Write a whole number, 1 or more."),
         ({"items_per_payload": 1.5}, "No. of items per payload is '1.5'. "),
-        ({"items_per_payload": True}, "No. of items per payload is true. "),
+        ({"items_per_payload": True}, "No. of items per payload is 'True'. Write a whole number."),
+        ({"restate_months": 25}, "Restate months is '25'. Write a whole number, 24 or less."),
         ({"items_per_payload": "9" * 5000}, "No. of items per payload is '999"),
         ({"expiring_within_days": -1}, "Expiring within days is '-1'. "),
         (
@@ -392,11 +399,11 @@ def test_syntax_error_place(text: str, part: str) -> None:
         ({"data_set_id": "\ud800"}, "Data set ID has a character that is not text."),
         (
             {"period_format": "MMDD"},
-            "Period format cannot be used. DHIS2 understands no period that is written as 'MMDD'.",
+            "Period format is 'MMDD', which DHIS2 does not understand.",
         ),
         (
             {"item_field_reference": "user_field_4"},
-            "Item field reference is 'user_field_4'. It takes one of: univ",
+            "Item field reference is 'user_field_4'. Did you mean user_field_",
         ),
         (
             {"include_field": "user_field_1"},
@@ -485,9 +492,9 @@ def test_unknown_field_suggestion() -> None:
     assert "Did you mean data_set_id?" in fault_of(document(data_sett_id="x"))
     assert "Did you mean data_set_id?" in fault_of(document(**{"Data set ID": "x"}))
     assert "Did you mean interval?" in fault_of(document(row(intervall="daily")))
-    assert "but of a row of data_elements. Move it there." in fault_of(document(custom_field_name="x"))
-    assert "but of the settings. Move it there." in fault_of(document(row(round_off=True)))
-    assert "its fields are: use_dhis2, " in fault_of(document(zzz="x"))
+    assert "is a field of a row of data_elements. Move it there." in fault_of(document(custom_field_name="x"))
+    assert "is a field of the settings. Move it there." in fault_of(document(row(round_off=True)))
+    assert "The fields are: use_dhis2, " in fault_of(document(zzz="x"))
 
 
 @pytest.mark.parametrize(

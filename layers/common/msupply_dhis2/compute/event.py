@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
@@ -19,15 +18,14 @@ from msupply_dhis2.domain.reading import (
     Event,
     MetricNames,
     Names,
-    OneOf,
-    Switch,
+    Text,
     parse_event,
-    read_text,
     with_names,
 )
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Basis, Calendar, Interval, PeriodFormat
 from msupply_dhis2.settings import DataElementRow, Settings
+from msupply_dhis2.text import Choice
 
 FIRST_YEAR = 2000
 MOST_MONTHS = 120
@@ -88,7 +86,7 @@ EXAMPLES = '{"manual": true}, {"manual": true, "basis": "previous_month", "dry_r
 UNFILLED_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
 
-class BasisChoice(StrEnum):
+class BasisChoice(Choice):
     """The basis of a run: one for all its metrics, or that of each row of the settings."""
 
     PREVIOUS_MONTH = Basis.PREVIOUS_MONTH.value
@@ -109,7 +107,7 @@ def _months(value: object) -> object:
     return parse_months(value)
 
 
-class Export(StrEnum):
+class Export(Choice):
     """What is written into a file instead of being sent."""
 
     VALUES = "values"
@@ -124,14 +122,14 @@ class ComputeEvent(Event):
     unit and the other items of the same reference are taken along, because their quantities are one number in DHIS2.
     """
 
-    interval: Annotated[Interval, BeforeValidator(OneOf(Interval))] | None = None
+    interval: Interval | None = None
     scheduled_time: datetime | None = None
-    manual: Switch = False
-    export: Annotated[Export, BeforeValidator(OneOf(Export))] | None = None
-    check_database: Switch = False
-    settings: Annotated[str, BeforeValidator(read_text)] | None = None
-    as_of: Annotated[str, BeforeValidator(read_text)] | None = None
-    basis: Annotated[BasisChoice, BeforeValidator(OneOf(BasisChoice))] | None = None
+    manual: bool = False
+    export: Export | None = None
+    check_database: bool = False
+    settings: Text | None = None
+    as_of: Text | None = None
+    basis: BasisChoice | None = None
     months: Annotated[
         tuple[date, ...] | None,
         BeforeValidator(_months),
@@ -140,10 +138,10 @@ class ComputeEvent(Event):
     metrics: MetricNames | None = None
     stores: Names | None = None
     items: Names | None = None
-    dry_run: Switch = False
-    full: Switch = False
-    confirm_deletions: Switch = False
-    while_off: Switch = False
+    dry_run: bool = False
+    full: bool = False
+    confirm_deletions: bool = False
+    while_off: bool = False
 
     @model_validator(mode="after")
     def _ask_for_one_thing(self) -> Self:

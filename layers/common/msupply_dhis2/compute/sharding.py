@@ -123,9 +123,8 @@ def parse_shard(event: str | Mapping[object, object]) -> Shard:
             return ShardEvent.model_validate_json(event).shard
         return ShardEvent.model_validate(dict(event)).shard
     except ValidationError as error:
-        faults = fault_sentences(
-            error, ShardEvent, {"shard": Shard, "event": ComputeEvent, "steps": MonthStep}
-        )
+        # Of a message on a queue nobody knows what it holds.
+        faults = fault_sentences(error.errors(include_url=False, include_input=False), ShardEvent)
     what_to_do = (
         "This is not a shard that this version of msupply-dhis2 understands. Only compute writes to the queue of "
         "shards: invoke it with the run's event again, which plans again."

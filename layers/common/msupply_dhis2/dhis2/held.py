@@ -13,7 +13,6 @@ from msupply_dhis2.domain.reading import (
     Event,
     MetricNames,
     Names,
-    Switch,
     folded,
     parse_event,
     require_period,
@@ -44,7 +43,7 @@ class Held(Event):
     items: Names | None = None
     metrics: MetricNames | None = None
     data_elements: Names | None = None
-    skip_unknown: Switch = False
+    skip_unknown: bool = False
 
 
 class HeldEvent(Event):
@@ -55,7 +54,7 @@ class HeldEvent(Event):
 
 def parse_held(event: Mapping[Any, Any]) -> Held:
     """Read what a person asks for; an EventError says what is wrong with it."""
-    held = parse_event(HeldEvent, event, _EXAMPLE, {"held": Held}).held
+    held = parse_event(HeldEvent, event, _EXAMPLE).held
     if (held.org_units is None) is (held.stores is None):
         raise EventError(f"held: name org_units or stores, one of the two: {_EXAMPLE}.")
     if held.data_elements and (held.items or held.metrics):

@@ -2,36 +2,30 @@
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
+
+from msupply_dhis2.text import Choice
 
 _UID = re.compile(r"[A-Za-z][A-Za-z0-9]{10}")
 
 
-class Setup(StrEnum):
+class Setup(Choice):
     """How a metric of an item becomes something that DHIS2 has an identifier for."""
 
-    CATEGORY_OPTION_COMBO = "category_option_combo"
-    DATA_ELEMENT_PER_ITEM = "data_element_per_item"
-    SINGLE_DATA_ELEMENT = "single_data_element"
+    CATEGORY_OPTION_COMBO = "category_option_combo", "Using category option combo"
+    DATA_ELEMENT_PER_ITEM = "data_element_per_item", "Different data elements per item"
+    SINGLE_DATA_ELEMENT = "single_data_element", "Push only 1 data element"
 
     @property
     def label(self) -> str:
         """The tab's words for it."""
-        return _LABELS[self]
+        return self.words[0]
 
 
-_LABELS = {
-    Setup.CATEGORY_OPTION_COMBO: "Using category option combo",
-    Setup.DATA_ELEMENT_PER_ITEM: "Different data elements per item",
-    Setup.SINGLE_DATA_ELEMENT: "Push only 1 data element",
-}
-
-
-class Scheme(StrEnum):
+class Scheme(Choice):
     """What DHIS2 is to recognise something by."""
 
-    UID = "uid"
-    CODE = "code"
+    UID = "uid", "UUID", "UUIDs"
+    CODE = "code", "item code", "item codes", "name code", "name codes"
 
     @property
     def other(self) -> "Scheme":
@@ -43,7 +37,17 @@ class Scheme(StrEnum):
         return self is Scheme.CODE or _UID.fullmatch(identifier) is not None
 
 
-class OptionComboField(StrEnum):
+class ItemField(Choice):
+    """Which field of an item holds its identifier; in the tab "Custom field" is chosen, and a name typed beside it."""
+
+    UNIVERSAL_CODE = "universal_code"
+    USER_FIELD_1 = "user_field_1", "Custom field user_field_1"
+    USER_FIELD_2 = "user_field_2", "Custom field user_field_2"
+    USER_FIELD_3 = "user_field_3", "Custom field user_field_3"
+    USER_FIELD_6 = "user_field_6", "Custom field user_field_6"
+
+
+class OptionComboField(Choice):
     """Which of the two places for an option combo the category option ID goes to."""
 
     AUTO = "auto"
@@ -51,7 +55,7 @@ class OptionComboField(StrEnum):
     CATEGORY = "category"
 
 
-class ReadBack(StrEnum):
+class ReadBack(Choice):
     """How much of what was stored is read again and compared."""
 
     NONE = "none"
@@ -59,21 +63,21 @@ class ReadBack(StrEnum):
     ALL = "all"
 
 
-class ChannelBinding(StrEnum):
+class ChannelBinding(Choice):
     """Whether mSupply's database must prove that it knows the password, where its certificate is not verified."""
 
     REQUIRED = "required"
     NOT_REQUIRED = "not_required"
 
 
-class Reporting(StrEnum):
+class Reporting(Choice):
     """Which customers that are not stores are sent."""
 
     NONE = "none"
     REQUISITIONS = "requisitions"
 
 
-class CustomerReceived(StrEnum):
+class CustomerReceived(Choice):
     """Where what a customer received is taken from: its own reports, or what stores have issued to it."""
 
     REPORTED = "reported"

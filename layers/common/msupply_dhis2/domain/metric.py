@@ -1,23 +1,23 @@
-"""The codes and names of the twelve metrics."""
+"""The twelve metrics."""
 
-from enum import StrEnum
+from msupply_dhis2.text import Choice
 
 
-class Metric(StrEnum):
-    """One of the twelve metrics, by its code in the settings."""
+class Metric(Choice):
+    """A metric by its code in the settings, and by the words of mSupply's DHIS2 tab and of its page about it."""
 
-    STOCK_ON_HAND = "stock_on_hand"
-    MONTHS_OF_STOCK = "months_of_stock"
-    ADJUSTMENTS = "adjustments"
-    RECEIVED = "received"
-    ISSUED = "issued"
-    EXPIRING = "expiring"
-    EXPIRED = "expired"
-    AVERAGE_MONTHLY_CONSUMPTION = "average_monthly_consumption"
+    STOCK_ON_HAND = "stock_on_hand", "current stock on hand", "SOH"
+    MONTHS_OF_STOCK = "months_of_stock", "current months of stock on hand"
+    ADJUSTMENTS = "adjustments", "the amount of stock in adjustments"
+    RECEIVED = "received", "the amount of stock received"
+    ISSUED = "issued", "the amount of stock issued"
+    EXPIRING = "expiring", "the amount of stock expiring within 90 days"
+    EXPIRED = "expired", "the amount of stock expired"
+    AVERAGE_MONTHLY_CONSUMPTION = "average_monthly_consumption", "AMC"
     DAYS_OUT_OF_STOCK = "days_out_of_stock"
-    OPENING_STOCK = "opening_stock"
-    CLOSING_STOCK = "closing_stock"
-    STOCKED_OUT = "stocked_out"
+    OPENING_STOCK = "opening_stock", "stock at the beginning of the month"
+    CLOSING_STOCK = "closing_stock", "stock at the end of the month"
+    STOCKED_OUT = "stocked_out", "whether the item is currently stocked out"
 
     @property
     def label(self) -> str:
@@ -27,19 +27,3 @@ class Metric(StrEnum):
 
 FLOWS = frozenset({Metric.ADJUSTMENTS, Metric.RECEIVED, Metric.ISSUED, Metric.DAYS_OUT_OF_STOCK})
 """What happened in a period: a quarter has that of its three months."""
-
-METRIC_WORDS = {
-    "current stock on hand": Metric.STOCK_ON_HAND,
-    "SOH": Metric.STOCK_ON_HAND,
-    "current months of stock on hand": Metric.MONTHS_OF_STOCK,
-    "the amount of stock in adjustments": Metric.ADJUSTMENTS,
-    "the amount of stock received": Metric.RECEIVED,
-    "the amount of stock issued": Metric.ISSUED,
-    "the amount of stock expiring within 90 days": Metric.EXPIRING,
-    "the amount of stock expired": Metric.EXPIRED,
-    "AMC": Metric.AVERAGE_MONTHLY_CONSUMPTION,
-    "stock at the beginning of the month": Metric.OPENING_STOCK,
-    "stock at the end of the month": Metric.CLOSING_STOCK,
-    "whether the item is currently stocked out": Metric.STOCKED_OUT,
-}
-"""The words of mSupply's DHIS2 tab, and of its page about it."""

@@ -1,76 +1,40 @@
-"""How a field of the settings or of an event is read as a person writes it.
-
-A reader returns the value, or raises ``ValueError`` with a sentence: what is wrong with it and what to write.
-"""
+"""How a field of the settings or of an event is read as a person writes it, and what is said where it cannot be."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
-from msupply_dhis2.domain.metric import METRIC_WORDS, Metric
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Period, find_period
-from msupply_dhis2.text import closest
+from msupply_dhis2.text import as_word, closest
 
-_SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _LONGEST_SHOWN = 60
+_LONGEST_FIELD = 100
+_MOST_FAULTS = 20
+_MAY_BE_A_CHOICE = re.compile(r"[\w .,'-]*")
 
 
-def shown(value: object) -> str:
-    """Return what was given, for a sentence."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case None:
-            return "empty"
-        case list() | tuple():
-            return "a list"
-        case dict():
-            return "a group of fields"
-        case str() if len(value) > _LONGEST_SHOWN:
-            return repr(value[:_LONGEST_SHOWN] + "…")
-        case _:
-            return repr(value)
+def _as_list(value: object) -> object:
+    """Take ``"KAMO"`` for ``["KAMO"]``: a list of one is easily written without its brackets."""
+    return [value] if isinstance(value, str) else value
 
 
-def read_text(value: object) -> str:
-    """Read a text without the blanks around it."""
-    return read_written_text(value).strip()
-
-
-def read_written_text(value: object) -> str:
-    """Read a text as it is written."""
-    if isinstance(value, str):
-        # JSON can name halves of characters, which can be neither sent nor shown.
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("has a character that is not text. Type it again.")
-        return value
-    if isinstance(value, bool):
-        raise ValueError(  # noqa: TRY004 - pydantic tells of a ValueError only
-            f"is read as {shown(value)}, not as text: YAML takes yes, no, on, off, true and false so. "
-            "Put it in quotes if it is text, or leave the field out."
-        )
-    raise ValueError(f"is {shown(value)}, but must be a text. Write a single text in quotes.")
-
-
-def read_switch(value: object) -> bool:
-    """Read a switch."""
-    if isinstance(value, bool):
-        return value
-    word = value.strip().casefold() if isinstance(value, str) else ""
-    if word in _SWITCH:
-        return _SWITCH[word]
-    raise ValueError(f"is {shown(value)}. Write true or false.")
-
-
-def as_word(text: str) -> str:
-    """Write words as names of fields and choices are written: ``Item code`` is ``item_code``."""
-    return "_".join(re.split(r"[\s_-]+", text.strip().casefold()))
+Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Names = Annotated[tuple[Words, ...], BeforeValidator(_as_list), Field(min_length=1)]
+MetricNames = Annotated[tuple[Metric, ...], BeforeValidator(_as_list), Field(min_length=1)]
 
 
 def renamed(fields: Mapping[Any, object], rename: Callable[[str], str]) -> Mapping[Any, object]:
@@ -80,59 +44,6 @@ def renamed(fields: Mapping[Any, object], rename: Callable[[str], str]) -> Mappi
     """
     named = {rename(str(name)): value for name, value in fields.items()}
     return named if len(named) == len(fields) else fields
-
-
-_WORDS_OF_A_CHOICE = re.compile(r"[\w .,'-]{0,60}")
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf[Choice: StrEnum]:
-    """Reads a choice, by its name or in the tab's words."""
-
-    choices: type[Choice]
-    tab_words: Mapping[str, Choice] = field(default_factory=dict)
-
-    def __call__(self, value: object) -> Choice:
-        """Read it."""
-        known = {choice.value: choice for choice in self.choices}
-        known |= {as_word(words): choice for words, choice in self.tab_words.items()}
-        word = as_word(value) if isinstance(value, str) else ""
-        if word in known:
-            return known[word]
-        nearest = closest(word, known)
-        guess = f" Did you mean {known[nearest]}?" if nearest else ""
-        # What does not look like a choice may be a password at the wrong place, and is not repeated.
-        may_be_shown = not isinstance(value, str) or _WORDS_OF_A_CHOICE.fullmatch(value)
-        said = shown(value) if may_be_shown else "no choice"
-        raise ValueError(f"is {said}.{guess} It takes one of: {', '.join(self.choices)}.")
-
-
-_LONGEST_FIELD = 100
-_MOST_FAULTS = 20
-_read_metric = OneOf(Metric, METRIC_WORDS)
-
-
-def _read_names(value: object) -> tuple[str, ...]:
-    """Take ``"KAMO"`` for ``["KAMO"]``: a list of one is easily written without its brackets."""
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list | tuple):
-        said = f'is {shown(value)}, but must be names. Write one, "KAMO", or a list, ["KAMO", "OPUA"].'
-        raise ValueError(said)  # noqa: TRY004 - pydantic tells of a ValueError only
-    read = tuple(read_text(name) for name in names)
-    if not all(read) or not read:
-        raise ValueError("is empty, or has an empty name. Write the names, or leave the field out.")
-    return read
-
-
-def _read_metrics(value: object) -> tuple[Metric, ...]:
-    return tuple(_read_metric(name) for name in _read_names(value))
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_read_names)]
-MetricName = Annotated[Metric, BeforeValidator(_read_metric)]
-MetricNames = Annotated[tuple[Metric, ...], BeforeValidator(_read_metrics)]
-Words = Annotated[str, BeforeValidator(read_text), Field(min_length=1)]
-Switch = Annotated[bool, BeforeValidator(read_switch)]
 
 
 def with_names(event: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
@@ -163,59 +74,120 @@ def require_period(label: str, name: str) -> Period:
     return period
 
 
-def parse_event[Asked: BaseModel](
-    model: type[Asked], event: object, example: str, groups: Mapping[str, type[BaseModel]] | None = None
-) -> Asked:
+def parse_event[Asked: BaseModel](model: type[Asked], event: object, example: str) -> Asked:
     """Read what a person asks of a function; an EventError says what is wrong with each field, and then shows an example."""
     try:
         return model.model_validate(event)
     except ValidationError as error:
-        faults = fault_sentences(error, model, groups)
+        faults = fault_sentences(error.errors(include_url=False), model)
     # Outside the except clause: pydantic's error shows what the event holds.
     raise EventError("\n".join((*faults, f"Write {example}.")))
 
 
-def fault_sentences(
-    error: ValidationError, model: type[BaseModel], groups: Mapping[str, type[BaseModel]] | None = None
-) -> list[str]:
-    """Return what is wrong with each field, of very many of the first.
-
-    Where a field is unknown those of the model are told, or of the one among the groups in which it stands.
-    """
-    faults = error.errors(include_url=False)
-    sentences = [_sentence(fault, model, groups or {}) for fault in faults[:_MOST_FAULTS]]
+def fault_sentences(faults: Sequence[ErrorDetails], model: type[BaseModel]) -> list[str]:
+    """Return what is wrong with each field, of very many of the first."""
+    sentences = [_sentence(fault, model) for fault in faults[:_MOST_FAULTS]]
     more = len(faults) - len(sentences)
     return [*sentences, f"And {more:,} more."] if more else sentences
 
 
-def _sentence(fault: ErrorDetails, model: type[BaseModel], groups: Mapping[str, type[BaseModel]]) -> str:
-    location = fault["loc"]
-    name = ".".join(str(part) for part in location)
+def _sentence(fault: ErrorDetails, model: type[BaseModel]) -> str:
+    name = ".".join(map(str, fault["loc"]))
     # It goes where control characters may not (an attribute of a message), and may be as long as a message.
-    field = "".join(character for character in name if character.isprintable())[:_LONGEST_FIELD]
+    field = "".join(filter(str.isprintable, name))[:_LONGEST_FIELD]
+    said = what_is_wrong(fault, model)
+    said = said if said.endswith((".", "?")) else f"{said}."
+    return f"{field}{' ' if said.startswith(('is ', 'has ')) else ': '}{said}" if field else said
+
+
+_SAID = {
+    "missing": "is missing",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "{given}. Write true or false."),
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size"), "{given}. Write a whole number."),
+    "greater_than_equal": "{given}. Write a whole number, {ge} or more.",
+    "less_than_equal": "{given}. Write a whole number, {le} or less.",
+    "string_type": "{given}, but must be a text. Write a single text in quotes.",
+    # JSON can name halves of characters, which can be neither sent nor shown.
+    "string_unicode": "has a character that is not text. Type it again.",
+    "tuple_type": "{given}, but must be a list.",
+    **dict.fromkeys(("model_type", "model_attributes_type"), "{given}, but must be a group of fields."),
+    **dict.fromkeys(("too_short", "string_too_short"), "is empty. Write it, or leave the field out."),
+    **dict.fromkeys(("too_long", "string_too_long"), "is longer than {max_length:,} characters."),
+    **dict.fromkeys(
+        ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "timezone_aware"),
+        "is not a time. Write a date and a time with its offset, as in 2026-02-01T01:00:00Z.",
+    ),
+}
+"""What is said of pydantic's kinds of errors."""
+
+
+def what_is_wrong(fault: ErrorDetails, model: type[BaseModel]) -> str:
+    """Return what is wrong with a field of a model and what to write, in words that follow the field's name.
+
+    What stands there is repeated only where the fault has an input.
+    """
+    value = fault.get("input")
+    given = f"is {shown(value)}" if "input" in fault else "is not what belongs here"
     match fault["type"]:
         case "value_error":
-            said = str(fault["ctx"]["error"])
+            return str(fault["ctx"]["error"])
         case "extra_forbidden":
-            of_group = next((part for part in reversed(location[:-1]) if part in groups), None)
-            known = (groups[str(of_group)] if of_group else model).model_fields
-            nearest = closest(as_word(str(location[-1])), known)
-            guess = f". Did you mean {nearest}?" if nearest else ""
-            said = f"there is no such field. The fields are {', '.join(known)}{guess}"
-        case "missing":
-            said = "is missing"
-        case "too_short" | "string_too_short":
-            said = "is empty. Write it, or leave the field out"
-        case "too_long" | "string_too_long":
-            said = f"is longer than {fault['ctx']['max_length']:,} characters"
-        # From here on what stands there is not repeated: of a message on a queue nobody knows what it holds.
-        case kind if kind.startswith(("datetime", "timezone")):
-            said = "is not a time. Write a date and a time with its offset, as in 2026-02-01T01:00:00Z"
-        case "model_type" | "model_attributes_type":
-            said = "is a single value, but must be a group of fields"
+            return _unknown(str(fault["loc"][-1]), _form_at(fault["loc"][:-1], model))
+        case "enum":
+            choices = re.findall(r"'(\w+)'", fault["ctx"]["expected"])
+            # What does not look like a choice may be a password at the wrong place.
+            said = given if _MAY_BE_A_CHOICE.fullmatch(shown(value)) else "is no choice"
+            return f"{said}.{_guess(closest(as_word(str(value)), choices))} It takes one of: {', '.join(choices)}."
+        case "string_type" if isinstance(value, bool):
+            return (
+                f"is read as {shown(value)}, not as text: YAML takes yes, no, on, off, true and false so. "
+                "Put it in quotes if it is text, or leave the field out."
+            )
+        case kind:
+            otherwise = "is not what belongs here" if fault["loc"] else fault["msg"]
+            return _SAID[kind].format(given=given, **fault.get("ctx", {})) if kind in _SAID else otherwise
+
+
+def shown(value: object) -> str:
+    """Return what was given, for a sentence."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case None:
+            return "empty"
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "a group of fields"
+        case str() if len(value) > _LONGEST_SHOWN:
+            return repr(value[:_LONGEST_SHOWN] + "…")
         case _:
-            said = "this is not what belongs here" if location else fault["msg"]
-    said = said if said.endswith((".", "?")) else f"{said}."
-    if not field:
-        return said
-    return f"{field} {said}" if said.startswith(("is ", "has ")) else f"{field}: {said}"
+            return repr(value)
+
+
+def _form_at(location: Sequence[str | int], model: type[BaseModel]) -> type[BaseModel]:
+    """Return the model that stands at a place within another."""
+    for part in location:
+        if field := model.model_fields.get(str(part)):
+            within = (field.annotation, *get_args(field.annotation))
+            model = next(
+                (each for each in within if isinstance(each, type) and issubclass(each, BaseModel)), model
+            )
+    return model
+
+
+def words_of_fields(model: type[BaseModel]) -> dict[str, str]:
+    """Return the names of a model's fields by what people may write for them: the name, and the title."""
+    titles = {as_word(field.title or name): name for name, field in model.model_fields.items()}
+    return titles | {name: name for name in model.model_fields}
+
+
+def _unknown(name: str, model: type[BaseModel]) -> str:
+    known = words_of_fields(model)
+    if nearest := closest(as_word(name), known):
+        return f"is not a field.{_guess(known[nearest])}"
+    return f"is not a field. The fields are: {', '.join(model.model_fields)}."
+
+
+def _guess(nearest: str | None) -> str:
+    return f" Did you mean {nearest}?" if nearest else ""

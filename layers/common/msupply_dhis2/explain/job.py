@@ -17,7 +17,8 @@ from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, require_known
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan, names_of, read_mapped
 from msupply_dhis2.compute.values import Tally, groups_of, rows_that_count, values_of_org_units
 from msupply_dhis2.domain.data_value import Identifier
-from msupply_dhis2.domain.reading import Event, MetricName, Words, folded, parse_event, require_period
+from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.reading import Event, Words, folded, parse_event, require_period
 from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, NamedMovement, OrgUnit
 from msupply_dhis2.errors import EventError
@@ -63,7 +64,7 @@ class Question(Event):
     store: Words | None = None
     customer: Words | None = None
     item: Words
-    metric: MetricName
+    metric: Metric
     period: Words | None = None
     as_of: Words | None = None
 
@@ -90,7 +91,7 @@ EXAMPLE = '{"explain": {"store": "Kamo", "item": "Amoxicillin 250mg", "metric": 
 
 def parse_question(event: object) -> Question:
     """Read the event that asks compute; an EventError says what is wrong with it."""
-    return parse_event(ExplainEvent, event, EXAMPLE, {"explain": Question}).explain
+    return parse_event(ExplainEvent, event, EXAMPLE).explain
 
 
 def explain(

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from msupply_dhis2.aws.environment import PushEnvironment
-from msupply_dhis2.domain.reading import Event, OneOf, Words, parse_event
+from msupply_dhis2.domain.reading import Event, Words, parse_event
 from msupply_dhis2.errors import DamagedRowError, EventError
 from msupply_dhis2.handlers.invocation import (
     INFO,
@@ -24,7 +23,7 @@ from msupply_dhis2.state.dead_letters import KEPT_FOR, UNREADABLE, DeadLetter, D
 from msupply_dhis2.state.message import DeadLetterReason
 from msupply_dhis2.state.run import Run, event_of, how_to_compute_again
 from msupply_dhis2.state.runs import Runs
-from msupply_dhis2.text import count, listed
+from msupply_dhis2.text import Choice, count, listed
 
 type _Push = RunsInvocation[PushEnvironment]
 
@@ -50,7 +49,7 @@ def carry_out(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
     )
 
 
-class BreakerOrder(StrEnum):
+class BreakerOrder(Choice):
     """What the breaker is to do."""
 
     OPEN = "open"
@@ -60,7 +59,7 @@ class BreakerOrder(StrEnum):
 class BreakerEvent(Event):
     """Stop sending, with a reason for those who wonder, or send again."""
 
-    breaker: Annotated[BreakerOrder, BeforeValidator(OneOf(BreakerOrder))]
+    breaker: BreakerOrder
     reason: Words = Field(default="No reason is given.", max_length=500)
 
 
@@ -121,7 +120,7 @@ def _about_stopped(run: Run) -> str:
     )
 
 
-class DeadLetterOrder(StrEnum):
+class DeadLetterOrder(Choice):
     """What is to be done about dead letters."""
 
     LIST = "list"
@@ -131,7 +130,7 @@ class DeadLetterOrder(StrEnum):
 class DeadLetterEvent(Event):
     """List dead letters or send them again, all or those of a run or with some words."""
 
-    dead_letters: Annotated[DeadLetterOrder, BeforeValidator(OneOf(DeadLetterOrder))]
+    dead_letters: DeadLetterOrder
     run: Words | None = None
     reason: Words | None = None
 

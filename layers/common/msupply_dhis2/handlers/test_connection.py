@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
-from pydantic import BeforeValidator
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment
@@ -16,7 +15,7 @@ from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.queues import depth
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.domain.mapped import DatabaseAnswer
-from msupply_dhis2.domain.reading import Event, parse_event, read_text
+from msupply_dhis2.domain.reading import Event, Text, parse_event
 from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,
@@ -61,8 +60,8 @@ class Typed(Event):
     Without one of them what is in force is tried.
     """
 
-    settings: Annotated[str, BeforeValidator(read_text)] | None = None
-    secret_version: Annotated[str, BeforeValidator(read_text)] | None = None
+    settings: Text | None = None
+    secret_version: Text | None = None
 
 
 class TypedEvent(Event):
@@ -80,7 +79,7 @@ def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[s
     Somebody asks for it, so it logs in even where DHIS2 refused the same login before. What is only typed is tried, and
     neither opens nor closes the breaker: it is not what the stack sends with.
     """
-    typed = parse_event(TypedEvent, event, _EXAMPLE, {"typed": Typed}).typed if "typed" in event else None
+    typed = parse_event(TypedEvent, event, _EXAMPLE).typed if "typed" in event else None
     document, version = (typed.settings, typed.secret_version) if typed else (None, None)
     test = Invocation(TestConnectionEnvironment.read(), logger, metrics)
     calendar = Calendar(parse_time_zone(test.environment.timezone))

@@ -8,16 +8,16 @@ YAML 1.1 for true and false (a text field refuses those, with the cure) and for 
 import json
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import yaml
 
 from msupply_dhis2.errors import SettingsError
 
-type Place = tuple[str | int, ...]
-"""Where something stands in a document: names of fields and numbers of rows, from the outside in."""
-
-type Value = str | bool | list[Value] | dict[str, Value] | None
+type Value = str | bool | list[Value] | dict[str, Value] | Repeated | None
 
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = {f"{_TAG}{name}" for name in ("str", "int", "float", "timestamp")}
@@ -42,12 +42,8 @@ _FROM_A_WORD_PROCESSOR = re.compile(
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
-def read_document(text: str) -> tuple[dict[str, Value], dict[Place, tuple[int, ...]]]:
-    """Read the fields of a document: JSON where it begins with a brace and is JSON, YAML otherwise.
-
-    A field that was written more than once is not among them, because which one is meant cannot be known: returned
-    besides is where those stand, each with its lines (none where unknown).
-    """
+def read_document(text: str) -> dict[str, Value]:
+    """Read the fields of a document: JSON where it begins with a brace and is JSON, YAML otherwise."""
     text = text.removeprefix("\ufeff")
     if len(text) > _LONGEST:
         raise _unreadable(
@@ -57,13 +53,11 @@ def read_document(text: str) -> tuple[dict[str, Value], dict[Place, tuple[int, .
     fields = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
     if fields is None:
         raise _unreadable(f"The settings document is empty. {_SAMPLE}")
-    repeated: dict[Place, tuple[int, ...]] = {}
-    values = _plain(fields, (), repeated)
-    if not isinstance(values, dict):
+    if not isinstance(fields, dict):
         raise _unreadable(
             f"The settings document has no fields such as 'use_dhis2: true', each on its own line. {_SAMPLE}"
         )
-    return values, repeated
+    return fields
 
 
 def _unreadable(fault: str) -> SettingsError:
@@ -77,27 +71,29 @@ def _too_deep(line: int) -> SettingsError:
     )
 
 
-class _Fields(list[tuple[str, object, int | None]]):
-    """A mapping as it was written: repetitions and all, with the line of each field where it is known."""
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """What stands in place of a field's value that was written more than once: which is meant cannot be known."""
+
+    lines: tuple[int, ...]
+    """None where they are unknown."""
+
+    def __str__(self) -> str:
+        """Say what is wrong."""
+        lines = f" (lines {', '.join(map(str, self.lines))})" if self.lines else ""
+        return f"is written more than once{lines}. Keep one of them."
 
 
-def _plain(value: object, place: Place, repeated: dict[Place, tuple[int, ...]]) -> Value:
-    if isinstance(value, _Fields):
-        lines: dict[str, list[int | None]] = {}
-        for name, _, line in value:
-            lines.setdefault(name, []).append(line)
-        for name, of_name in lines.items():
-            if len(of_name) > 1:
-                repeated[*place, name] = tuple(line for line in of_name if line is not None)
-        return {
-            name: _plain(each, (*place, name), repeated) for name, each, _ in value if len(lines[name]) == 1
-        }
-    if isinstance(value, list):
-        return [_plain(member, (*place, index), repeated) for index, member in enumerate(value)]
-    return value if isinstance(value, bool | None) else str(value)
+def _fields(written: Iterable[tuple[str, Value, int | None]]) -> dict[str, Value]:
+    fields: dict[str, Value] = {}
+    lines: defaultdict[str, list[int]] = defaultdict(list)
+    for name, value, line in written:
+        lines[name] += [line] if line else []
+        fields[name] = Repeated(tuple(lines[name])) if name in fields else value
+    return fields
 
 
-def _read_json(text: str) -> object:
+def _read_json(text: str) -> Value:
     depth = 0
     # Only the text itself tells the line in which JSON is nested too deeply.
     for token in _JSON_TOKEN.finditer(text):
@@ -105,12 +101,12 @@ def _read_json(text: str) -> object:
         if depth > _DEEPEST:
             raise _too_deep(text.count("\n", 0, token.start()) + 1)
     try:
-        return json.loads(
+        return json.loads(  # type: ignore[no-any-return]
             text,
             parse_int=str,
             parse_float=str,
             parse_constant=str,
-            object_pairs_hook=lambda pairs: _Fields((name, value, None) for name, value in pairs),
+            object_pairs_hook=lambda pairs: _fields((name, value, None) for name, value in pairs),
         )
     except json.JSONDecodeError as error:
         # Braces are YAML too, and YAML is more lenient: {use_dhis2: off}.
@@ -151,7 +147,7 @@ class _Loader(yaml.SafeLoader):
 
 # A page of the console reads the same settings a dozen times.
 @lru_cache(maxsize=4)
-def _read_yaml(text: str) -> object:
+def _read_yaml(text: str) -> Value:
     if found := _FROM_A_WORD_PROCESSOR.search(text):
         character = found[1]
         plain = "a space" if character.isspace() else 'a straight quote (")'
@@ -186,10 +182,10 @@ def _read_yaml(text: str) -> object:
     raise _unreadable(fault)
 
 
-def _from_node(node: yaml.Node) -> object:
+def _from_node(node: yaml.Node) -> Value:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
-        return _Fields((_name(key), _from_node(value), key.start_mark.line + 1) for key, value in node.value)
+        return _fields((_name(key), _from_node(value), key.start_mark.line + 1) for key, value in node.value)
     if isinstance(node, yaml.SequenceNode):
         return [_from_node(member) for member in node.value]
     text = str(node.value)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,13 +11,13 @@ from pydantic_core import ErrorDetails
 from msupply_dhis2.domain.batch import Destination
 from msupply_dhis2.domain.choices import DatabaseTrust, Reporting, Scheme, Setup
 from msupply_dhis2.domain.metric import FLOWS
-from msupply_dhis2.domain.reading import as_word, shown
+from msupply_dhis2.domain.reading import shown, what_is_wrong
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
-from msupply_dhis2.settings.document import Place, read_document
+from msupply_dhis2.settings.document import read_document
 from msupply_dhis2.settings.fields import DataElementRow, Form, Tab
 from msupply_dhis2.settings.urls import is_this_machine
-from msupply_dhis2.text import closest, joined
+from msupply_dhis2.text import Choice, as_word, joined
 
 _SLOW_PAYLOAD = 5_000
 _PLACE_IN_A_ROW = 3
@@ -39,6 +38,10 @@ PLAIN_HTTP_WARNING = (
     "NOT SAFE: URL begins with http://, so anybody on the way to DHIS2 can read user name and password. Begin it with "
     "https://; if that DHIS2 has none, ask whoever runs it for a certificate."
 )
+
+
+type Place = tuple[str | int, ...]
+"""Where something stands in the document: names of fields and numbers of rows, from the outside in."""
 
 
 class Settings(Tab):
@@ -84,7 +87,7 @@ class Settings(Tab):
     @property
     def item_fields(self) -> tuple[str, ...]:
         """The items' fields that hold identifiers, each once: what the source has to read."""
-        names = [self.item_field_reference]
+        names: list[str | None] = [self.item_field_reference]
         if self.setup is Setup.DATA_ELEMENT_PER_ITEM:
             names = [row.custom_field_name for row in self.active_rows]
         return tuple(dict.fromkeys(name for name in names if name is not None))
@@ -210,11 +213,10 @@ class Settings(Tab):
     def _missing(self, form: type[Form], name: str) -> str:
         reason = self._because_of_setup if name in NEEDED_BY else ""
         field = form.model_fields[name]
-        if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Choice):
             return f"is missing{reason}. Set {name} to one of: {', '.join(field.annotation)}."
-        example = (field.examples or [""])[0]
-        written = example if isinstance(example, str) else shown(example)
-        return f"is missing{reason}. Write it as in {name}: {written}."
+        example = field.examples[0] if field.examples else "true"
+        return f"is missing{reason}. Write it as in {name}: {example}."
 
     def _doubts(self) -> Iterator[str]:
         if self.sends_login_in_clear_text:
@@ -294,14 +296,10 @@ def _title(form: type[Form], name: str) -> str:
 _FIELDS = (*Settings.model_fields, *DataElementRow.model_fields)
 
 
-def _order(place: Place) -> tuple[tuple[int, str], ...]:
+def _order(place: Place) -> list[int]:
     """Sort as the tab does: by field, by row and by the row's field; unknown fields last."""
-    return tuple(
-        (part, "")
-        if isinstance(part, int)
-        else (_FIELDS.index(part) if part in _FIELDS else len(_FIELDS), part)
-        for part in place
-    )
+    known = dict(zip(_FIELDS, range(len(_FIELDS)), strict=True))
+    return [part if isinstance(part, int) else known.get(part, len(known)) for part in place]
 
 
 def parse_settings(document: str, *, url: str | None = None) -> Settings:
@@ -324,15 +322,10 @@ def read_tab(document: str, *, url: str | None = None) -> Settings:
     SettingsError
         It is no document of fields.
     """
-    values, repeated = written_fields(document)
+    values = written_fields(document)
     if url is not None:
         values["url"] = url
-    misread = {
-        # Where a single value belongs, a group of fields is a fault already, whatever is in it.
-        place: _repeated(lines)
-        for place, lines in repeated.items()
-        if len(place) == 1 or (len(place) == _PLACE_IN_A_ROW and place[0] == "data_elements")
-    }
+    misread: dict[Place, str] = {}
     while True:
         try:
             settings = Settings.model_validate(values)
@@ -340,7 +333,7 @@ def read_tab(document: str, *, url: str | None = None) -> Settings:
             # What cannot be used is told and left out, so that the rules still see the rest.
             for details in error.errors(include_url=False):
                 place = details["loc"][: _PLACE_IN_A_ROW if details["loc"][0] == "data_elements" else 1]
-                misread.setdefault(place, _misreading(place, details))
+                misread[place] = _misreading(place, details)
                 _leave_out(values, place)
         else:
             break
@@ -348,15 +341,14 @@ def read_tab(document: str, *, url: str | None = None) -> Settings:
     return settings
 
 
-def written_fields(document: str) -> tuple[dict[str, Any], Mapping[Place, tuple[int, ...]]]:
-    """Return the fields of the settings document as they are written, by their names, and which are written repeatedly."""
-    read, repeated = read_document(document)
-    values: dict[str, Any] = Settings.filled_in(read)
+def written_fields(document: str) -> dict[str, Any]:
+    """Return the fields of the settings document as they are written, by their names."""
+    values: dict[str, Any] = Settings.filled_in(read_document(document))
     if isinstance(rows := values.get("data_elements"), list):
         values["data_elements"] = [
             DataElementRow.filled_in(row) if isinstance(row, dict) else row for row in rows
         ]
-    return values, repeated
+    return values
 
 
 def _leave_out(values: dict[str, Any], place: Place) -> None:
@@ -371,36 +363,18 @@ def _leave_out(values: dict[str, Any], place: Place) -> None:
 
 
 def _misreading(place: Place, details: ErrorDetails) -> str:
-    match details["type"]:
-        case "value_error":
-            return str(details["ctx"]["error"])
-        case "extra_forbidden":
-            return _unknown(str(place[-1]), Settings if len(place) == 1 else DataElementRow)
-        case "tuple_type":
-            return f"is {shown(details['input'])}, but must be a list. Begin each row with '- metric: …'."
-        case _:
-            return f"is {shown(details['input'])}, but must be a row of fields. Begin it with '- metric: …'."
-
-
-def _unknown(name: str, form: type[Form]) -> str:
-    if _CREDENTIAL.fullmatch(as_word(name)):
+    said = what_is_wrong(details, Settings)
+    if details["type"] in {"tuple_type", "model_type"}:
+        return f"{said} Begin each row with '- metric: …'."
+    if details["type"] != "extra_forbidden":
+        return said
+    name = as_word(str(place[-1]))
+    if _CREDENTIAL.fullmatch(name):
         return (
             "does not belong in the settings: credentials are kept in Secrets Manager only. "
             "Take it out, and run `make credentials`, which asks for them."
         )
-    forms: list[tuple[type[Form], str]] = [
-        (Settings, "the settings"),
-        (DataElementRow, "a row of data_elements"),
-    ]
-    (_, here), (other, there) = forms if form is Settings else reversed(forms)
-    if as_word(name) in other.model_fields:
-        return f"is not a field of {here}, but of {there}. Move it there."
-    known = {known: known for known in form.model_fields} | form.by_title()
-    if nearest := closest(as_word(name), known):
-        return f"is not a field of {here}. Did you mean {known[nearest]}?"
-    return f"is not a field of {here}. Take it out; its fields are: {', '.join(form.model_fields)}."
-
-
-def _repeated(lines: tuple[int, ...]) -> str:
-    where = f" (lines {', '.join(map(str, lines))})" if lines else ""
-    return f"is written more than once{where}. Keep one of them."
+    other, called = (
+        (DataElementRow, "a row of data_elements") if len(place) == 1 else (Settings, "the settings")
+    )
+    return f"is a field of {called}. Move it there." if name in other.model_fields else said
