@@ -26,6 +26,7 @@ from msupply_dhis2.dhis2.import_request import UIDS, Schemes, SentValue
 from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Unclear, send
 from msupply_dhis2.dhis2.metadata import read_stored
 from msupply_dhis2.dhis2.validation import Validator
+from msupply_dhis2.dhis2.value_rules import Validated
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.choices import OptionComboField
 from msupply_dhis2.domain.data_value import is_same
@@ -115,7 +116,8 @@ def push(
     job = _Push(result, session, settings, seconds_left)
     limit_before = session.batch_size.limit
     try:
-        rows, zeros = job.validate()
+        validated = job.validator.validate(list(job.values.values()), deletes=job.deletes)
+        rows, zeros = job.take_validated(validated)
         if job.deletes:
             job.spare_what_changed()
         else:
@@ -157,7 +159,10 @@ class _Push:
         self._settings = settings
         self._seconds_left = seconds_left
         self.deletes = result.batch.operation is Operation.DELETE
-        self._validator = session.validator(result.batch, settings.option_combo_field)
+        self.values = {
+            place: each for place, each in enumerate(result.batch.values) if place not in result.done
+        }
+        self.validator = session.validator(result.batch, settings.option_combo_field)
         self._rows: dict[int, SentValue] = {}
         """What fits the metadata, or may, also where it need not be sent."""
         self._is_known = False
@@ -175,15 +180,13 @@ class _Push:
 
     # Before anything is sent
 
-    def validate(self) -> tuple[list[int], list[int]]:
+    def take_validated(self, validated: Sequence[Validated] | None) -> tuple[list[int], list[int]]:
         """Return the places of what may be sent, and of the zeros that this server drops or that are told by no value."""
-        batch, validator = self._result.batch, self._validator
-        values = {place: each for place, each in enumerate(batch.values) if place not in self._result.done}
-        validated = validator.validate(list(values.values()), deletes=self.deletes)
+        batch, validator = self._result.batch, self.validator
         self._is_known = validated is not None
-        as_it_is = (SentValue(value.key, value.value) for value in values.values())
+        as_it_is = (SentValue(value.key, value.value) for value in self.values.values())
         rows, zeros = list[int](), list[int]()
-        for place, each in zip(values, as_it_is if validated is None else validated, strict=True):
+        for place, each in zip(self.values, as_it_is if validated is None else validated, strict=True):
             if isinstance(each, ValueOutcome):
                 self._outcomes[place] = each
             else:
@@ -205,14 +208,14 @@ class _Push:
         return rows, zeros
 
     def _values_of_a_call(self) -> int:
-        server, setting = self._validator.server, self._settings.items_per_payload
+        server, setting = self.validator.server, self._settings.items_per_payload
         return min(setting, (server and server.most_values_of_a_call) or setting)
 
     def spare_what_changed(self) -> None:
         """Keep of the rows to delete those that stand in DHIS2 as they were sent; zeros told by no value never were."""
         stored = self._stored(self._rows)
         for place, row in self._rows.items():
-            found, sent = (stored or {}).get(place), self._result.batch.values[place].value
+            found, sent = (stored or {}).get(place), self.values[place].value
             if stored is None:
                 if not row.value:
                     self._outcomes[place] = rejected(_omitted_zero(None))
@@ -229,7 +232,7 @@ class _Push:
         """
         session, run_id = self._session, self._result.batch.run_id
         keys = [self._rows[place].key for place in places]
-        wanted = self._validator.count_values({(key.org_unit, key.period) for key in keys})
+        wanted = self.validator.count_values({(key.org_unit, key.period) for key in keys})
         if (
             session.sent_unread == run_id
             or len(places) < session.fewest_left_out
@@ -317,7 +320,7 @@ class _Push:
 
     def _may_vanish(self, place: int) -> bool:
         """Whether it is a 0 that the server may drop; sent twice, it would be kept after all."""
-        server = self._validator.server
+        server = self.validator.server
         return (
             not self.deletes
             and is_same(self._rows[place].value, "0")
@@ -375,7 +378,7 @@ class _Push:
             raise Dhis2TransientError(_NO_TIME_TO_READ, retry_after=1.0)
         keys = {place: self._rows[place].key for place in places}
         try:
-            found = read_stored(self._session.client, self._validator.data_set_id, set(keys.values()))
+            found = read_stored(self._session.client, self.validator.data_set_id, set(keys.values()))
         except (Dhis2BlockedError, Dhis2FaultError, Dhis2SlowError, Dhis2PermanentError) as error:
             if not isinstance(error, Dhis2PermanentError):
                 self._session.failed_reads += 1
