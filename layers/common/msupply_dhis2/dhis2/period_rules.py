@@ -1,7 +1,6 @@
 """Which periods a data set and its org units are open for."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 
 from msupply_dhis2.dhis2.metadata import MetadataCache
@@ -9,7 +8,6 @@ from msupply_dhis2.dhis2.models import InputPeriod, OrgUnit
 from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.periods import Period, PeriodFormat, add_days, find_period
 
-_EDIT_EXPIRED = "F_EDIT_EXPIRED"
 _A_DAY = timedelta(days=1)
 _SOON = timedelta(minutes=5)
 _MOST_FUTURE_PERIODS = 2000
@@ -18,13 +16,11 @@ _UNSURE_TYPE = "SixMonthlyNov"
 _UNSURE_LABEL = "BiW27"
 """Periods that DHIS2 counts differently from one release, or from one question, to the next; the server decides."""
 
-_DATA_ELEMENT = "{data_element}"
+DATA_ELEMENT = "{data_element}"
 """In the text of a reason, for the identifier of the value's data element."""
 
-
-def said_of(reason: Reason, data_element: str) -> Reason:
-    """Return the reason for a value of a data element."""
-    return replace(reason, text=reason.text.replace(_DATA_ELEMENT, data_element))
+UNTIMELY = frozenset({"E7640", "E7641", "E7643"})
+"""The codes of what another data set need not find wrong."""
 
 
 class PeriodRules:
@@ -39,7 +35,7 @@ class PeriodRules:
         # From 2.43 data input periods count instead of expiry days and open future periods, not beside them.
         self._only_input_periods = known.server.imports_by_group and bool(known.data_set.input_periods)
         self._open_before = self._first_day_not_open()
-        self._may_edit_expired = known.user.may(_EDIT_EXPIRED)
+        self._may_edit_expired = known.user.may("F_EDIT_EXPIRED")
         self._input_periods: dict[str, list[InputPeriod]] = {}
         for given in known.data_set.input_periods:
             if found := self.find(given.period):
@@ -49,43 +45,37 @@ class PeriodRules:
         """Find the period of a label; ``None`` where there is none, or where it cannot be judged."""
         return find_period(label) if self._format is not None else None
 
-    def judge(
-        self, label: str, period: Period | None, org_unit: OrgUnit | None, *, deletes: bool
-    ) -> tuple[list[Reason], list[Reason]]:
-        """Return what is wrong with a period in an org unit, and what another data set need not find wrong.
+    def faults(self, label: str, org_unit: OrgUnit | None, *, deletes: bool) -> Iterator[Reason]:
+        """Yield what is wrong with a period in an org unit.
 
         What is deleted nobody looks for in a closed org unit; but from 2.43 the server checks it all the same.
         """
         if self._format is None:
-            return [], []
+            return
+        period, data_set = self.find(label), self._data_set
         if period is None:
-            return [Reason("E7611", f"Period not valid: `{label}`")], []
-        data_set = self._data_set.id
-        faults: list[Reason] = []
-        untimely: list[Reason] = []
-        if period.type_name != self._format.text:
-            types = f"the data set is {self._data_set.period_type}, the period {period.type_name}"
-            before = f"Period type of period: `{label}` not valid for data element"
-            faults.append(Reason("E7632", f"{before}: `{_DATA_ELEMENT}` ({types})"))
+            yield Reason("E7611", f"Period not valid: `{label}`")
+            return
+        if not self._is_of_type(period):
+            said = f"Period type of period: `{label}` not valid for data element: `{DATA_ELEMENT}`"
+            types = f"the data set is {data_set.period_type}, the period {period.type_name}"
+            yield Reason("E7632", f"{said} ({types})")
         if org_unit is None:
-            return faults, untimely
+            return
         hint = self.closure(org_unit, period)
         if hint is not None and (not deletes or self.server.imports_by_group):
-            before = f"Untimely data entry for org unit {org_unit.id} and period(s): `[{period.label}]`"
-            faults.append(Reason("E8031", f"{before} ({hint})"))
+            said = f"Untimely data entry for org unit {org_unit.id} and period(s): `[{period.label}]`"
+            yield Reason("E8031", f"{said} ({hint})")
         if self.is_expired_in(org_unit, period):
-            before = f"Current date is past expiry days for period: `{label}`"
-            untimely.append(Reason("E7640", f"{before} and data set: `{data_set}`"))
+            said = f"Current date is past expiry days for period: `{label}` and data set: `{data_set.id}`"
+            yield Reason("E7640", said)
         if self._open_before is not None and self.is_too_early(period):
             latest = self._format.label(add_days(self._open_before, -1))
-            before = f"Period: `{label}` is after latest open future period: `{latest}`"
-            untimely.append(
-                Reason("E7641", f"{before} for data element: `{_DATA_ELEMENT}` and data set: `{data_set}`")
-            )
+            said = f"Period: `{label}` is after latest open future period: `{latest}` for data element"
+            yield Reason("E7641", f"{said}: `{DATA_ELEMENT}` and data set: `{data_set.id}`")
         if self.is_kept_out_by_input_periods(period):
-            before = f"Period: `{label}` is not open for this data set at this time"
-            untimely.append(Reason("E7643", f"{before}: `{data_set}`"))
-        return faults, untimely
+            said = f"Period: `{label}` is not open for this data set at this time: `{data_set.id}`"
+            yield Reason("E7643", said)
 
     def is_expired_in(self, org_unit: OrgUnit, period: Period) -> bool:
         """Whether the expiry days are over, and there is no exception for the org unit."""
@@ -124,8 +114,7 @@ class PeriodRules:
 
     def is_kept_out_by_input_periods(self, period: Period) -> bool:
         """Whether there is no data input period for it, or only ones that are closed, by a day at least."""
-        is_of_type = self._format is not None and period.type_name == self._format.text
-        if not self._data_set.input_periods or not is_of_type:
+        if not self._data_set.input_periods or not self._is_of_type(period):
             return False
         is_inverted = self.server.inverts_input_periods and self.input_periods_of(period)
         return not is_inverted and not self.is_open_by_input_period(period)
@@ -136,10 +125,10 @@ class PeriodRules:
 
     def is_open_by_input_period(self, period: Period) -> bool:
         """Whether one of the period's data input periods is open, give or take a day."""
-        yesterday, tomorrow = add_days(self._now.date(), -1), add_days(self._now.date(), 1)
+        today = self._now.date()
         return any(
-            (given.opening_date is None or given.opening_date <= tomorrow)
-            and (given.closing_date is None or given.closing_date >= yesterday)
+            (given.opening_date is None or given.opening_date <= add_days(today, 1))
+            and (given.closing_date is None or given.closing_date >= add_days(today, -1))
             for given in self.input_periods_of(period)
         )
 
@@ -160,10 +149,13 @@ class PeriodRules:
             return f"it closed on {closing}"
         return None
 
+    def _is_of_type(self, period: Period) -> bool:
+        return self._format is not None and period.type_name == self._format.text
+
     def _is_certain(self, period: Period) -> bool:
         """Whether the period is of the right type, and its days are beyond doubt."""
-        is_of_type = self._format is not None and period.type_name == self._format.text
-        return is_of_type and period.type_name != _UNSURE_TYPE and not period.label.endswith(_UNSURE_LABEL)
+        is_unsure = period.type_name == _UNSURE_TYPE or period.label.endswith(_UNSURE_LABEL)
+        return self._is_of_type(period) and not is_unsure
 
     def _first_day_not_open(self) -> date | None:
         """Return the day after the latest open period; without open future periods the current one is closed."""

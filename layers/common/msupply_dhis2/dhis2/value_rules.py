@@ -8,16 +8,18 @@ for it: up to 2.42 in a data set other than the one in the settings, or in an or
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import NamedTuple
 
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.import_request import SentValue
 from msupply_dhis2.dhis2.metadata import MetadataCache
 from msupply_dhis2.dhis2.models import CategoryCombo, DataElement, OptionCombo, Server
-from msupply_dhis2.dhis2.period_rules import PeriodRules, said_of
+from msupply_dhis2.dhis2.period_rules import DATA_ELEMENT, UNTIMELY, PeriodRules
 from msupply_dhis2.domain.choices import OptionComboField, Scheme
 from msupply_dhis2.domain.data_value import DataValue, DataValueKey, Identifier
 from msupply_dhis2.domain.outcome import Reason, ValueOutcome, rejected
@@ -25,36 +27,27 @@ from msupply_dhis2.domain.outcome import Reason, ValueOutcome, rejected
 _PLAIN = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _LARGEST_INTEGER = 2**31 - 1
 
-_WHOLE_NUMBERS = {
-    "INTEGER": (-_LARGEST_INTEGER - 1, _LARGEST_INTEGER),
-    "INTEGER_POSITIVE": (1, _LARGEST_INTEGER),
-    "INTEGER_ZERO_OR_POSITIVE": (0, _LARGEST_INTEGER),
-    "INTEGER_NEGATIVE": (-_LARGEST_INTEGER - 1, -1),
+_NUMBERS: dict[str, tuple[float, float, str]] = {
+    "NUMBER": (-math.inf, math.inf, "Data value is not numeric"),
+    "PERCENTAGE": (0, 100, "Data value is not a percentage"),
+    "UNIT_INTERVAL": (0, 1, "Data value is not a unit interval"),
+    "INTEGER": (-_LARGEST_INTEGER - 1, _LARGEST_INTEGER, "Data value is not an integer"),
+    "INTEGER_POSITIVE": (1, _LARGEST_INTEGER, "Data value is not a positive integer"),
+    "INTEGER_ZERO_OR_POSITIVE": (0, _LARGEST_INTEGER, "value_not_zero_or_positive_integer"),
+    "INTEGER_NEGATIVE": (-_LARGEST_INTEGER - 1, -1, "Data value is not a negative integer"),
 }
-_RANGES: dict[str, tuple[float, float]] = {
-    "NUMBER": (-math.inf, math.inf),
-    "PERCENTAGE": (0, 100),
-    "UNIT_INTERVAL": (0, 1),
-    **_WHOLE_NUMBERS,
-}
-NUMERIC_TYPES = frozenset(_RANGES)
+"""The lowest and the highest value of each type, and what servers up to 2.42 say is wrong with another one."""
+
+NUMERIC_TYPES = frozenset(_NUMBERS)
 """The value types whose zeros older servers drop."""
 
-_FAULTS = {
-    "NUMBER": "Data value is not numeric",
-    "INTEGER": "Data value is not an integer",
-    "INTEGER_POSITIVE": "Data value is not a positive integer",
-    "INTEGER_ZERO_OR_POSITIVE": "value_not_zero_or_positive_integer",
-    "INTEGER_NEGATIVE": "Data value is not a negative integer",
-    "PERCENTAGE": "Data value is not a percentage",
-    "UNIT_INTERVAL": "Data value is not a unit interval",
-    "BOOLEAN": "Data value is not a boolean",
-    "TRUE_ONLY": "Data value is not true",
+_WORDS: dict[str, tuple[Mapping[Decimal | None, str], str]] = {
+    "BOOLEAN": ({Decimal(1): "true", Decimal(0): "false"}, "Data value is not a boolean"),
+    "TRUE_ONLY": ({Decimal(1): "true"}, "Data value is not true"),
 }
-"""What servers up to 2.42 say is wrong with a value of each type."""
 
-VALUE_TYPE_FAULT = "E7619"
-
+_WHOLE_NUMBERS = {name for name in _NUMBERS if name.startswith("INTEGER")}
+_VALUE_TYPE_FAULT = "E7619"
 _AVERAGES = frozenset({"AVERAGE", "AVERAGE_SUM_ORG_UNIT"})
 _SHOWN = 3
 _NO_COMBOS = ("", "")
@@ -73,12 +66,11 @@ class _What(NamedTuple):
 
 
 class _Where(NamedTuple):
-    """An org unit and a period. ``untimely`` are the faults that another data set need not have."""
+    """An org unit and a period."""
 
     org_unit: str
     period: str
     faults: Sequence[Reason]
-    untimely: Sequence[Reason]
     is_timely: bool
 
 
@@ -109,8 +101,8 @@ class ValueRules:
         self._periods = PeriodRules(known, now)
         self._data_set = known.data_set
         self._deletes = deletes
-        self._whats: dict[tuple[Identifier, Scheme], _What] = {}
-        self._wheres: dict[tuple[str, str], _Where] = {}
+        self._what = cache(self._find_what)
+        self._where = cache(self._find_where)
 
     def has_unseen_combos(self, data_elements: Collection[str]) -> bool:
         """Whether the option combos of the data set, or of one of them, are hidden from the user."""
@@ -127,13 +119,12 @@ class ValueRules:
         """
         outcomes = []
         for value in values:
-            faults = [*self._find_where(value).faults]
+            faults = [*self._where(value.org_unit, value.period).faults]
             if value.data_element not in self._known.data_elements:
                 faults.append(self._strange_data_element(value.data_element))
             if not faults:
                 return None
-            reason = min((said_of(each, value.data_element) for each in faults), key=_turn)
-            outcomes.append(rejected(reason, was_sent=False))
+            outcomes.append(_rejected(value, faults))
         return tuple(outcomes)
 
     def has_expired(self, periods: Collection[str]) -> bool:
@@ -147,80 +138,67 @@ class ValueRules:
         return tuple([self._validate(value, first) for value in values])
 
     def _validate(self, value: DataValue, first: dict[DataValueKey, DataValue]) -> Validated:
-        what_key = value.identifier, value.option_combo_scheme
-        if what_key not in self._whats:
-            self._whats[what_key] = self._find_what(value)
-        where_key = value.org_unit, value.period
-        if where_key not in self._wheres:
-            self._wheres[where_key] = self._find_where(value)
-        what, where = self._whats[what_key], self._wheres[where_key]
-        element = what.element
-        shaped = shape(value.value, element.value_type, value.data_element) if element else value.value
-        reason = self._first_reason(value, what, where, shaped)
-        if reason is not None:
-            return rejected(reason, was_sent=False)
-        key = DataValueKey(element.id if element else "", where.period, where.org_unit, *what.combos)
+        what = self._what(value.identifier, value.option_combo_scheme)
+        where = self._where(value.org_unit, value.period)
+        faults, element = [*what.faults, *where.faults], what.element
+        if element is None:
+            return _rejected(value, faults)
+        # Up to 2.42 the open periods of other data sets may count for a data element as well.
+        if not self._known.server.imports_by_group and element.is_in_another_than(self._data_set.id):
+            faults = [each for each in faults if each.code not in UNTIMELY]
+        shaped = shape(value.value, element.value_type, value.data_element)
+        if isinstance(shaped, Reason) and shaped.code != TRUE_ONLY:
+            faults.append(shaped)
+        if faults:
+            return _rejected(value, faults)
+        key = DataValueKey(element.id, where.period, where.org_unit, *what.combos)
         twin = first.setdefault(key, value)
         if twin is not value:
             return rejected(_twice(twin, value), was_sent=False)
         if isinstance(shaped, Reason):
             return SentValue(key, "")
         # The default option combos are named too: up to 2.42 a system setting can insist on it, and none forbids it.
-        vanishes = element is not None and shaped == "0" and drops_zeros_of(self._known.server, element)
-        return SentValue(key, shaped, where.is_timely, vanishes and not self._deletes)
-
-    def _first_reason(
-        self, value: DataValue, what: _What, where: _Where, shaped: str | Reason
-    ) -> Reason | None:
-        """Return what a server would say first: its checks come in the order of their codes."""
-        faults = [*what.faults, *where.faults]
-        # Up to 2.42 the open periods of other data sets may count for a data element as well.
-        shared = what.element is not None and what.element.is_in_another_than(self._data_set.id)
-        if not shared or self._known.server.imports_by_group:
-            faults += where.untimely
-        reasons = [said_of(each, value.data_element) for each in faults]
-        if isinstance(shaped, Reason) and shaped.code != TRUE_ONLY:
-            reasons.append(shaped)
-        return min(reasons, key=_turn, default=None)
+        vanishes = shaped == "0" and not self._deletes and drops_zeros_of(self._known.server, element)
+        return SentValue(key, shaped, where.is_timely, vanishes)
 
     # What: the data element and its option combos
 
-    def _find_what(self, value: DataValue) -> _What:
-        element = self._known.data_elements.get(value.data_element)
+    def _find_what(self, identifier: Identifier, scheme: Scheme) -> _What:
+        data_element = identifier[0]
+        element = self._known.data_elements.get(data_element)
         if element is None:
-            return _What(None, _NO_COMBOS, (self._strange_data_element(value.data_element),))
-        category, attribute = self._places(value, element)
-        scheme = value.option_combo_scheme
-        of_element = self._combo(category, element.category_combo, scheme)
-        of_data_set = self._combo(attribute, self._data_set.category_combo, scheme)
+            return _What(None, _NO_COMBOS, (self._strange_data_element(data_element),))
+        category, attribute = self._places(identifier, scheme, element)
+        theirs, ours = element.category_combo, self._data_set.category_combo
+        of_element, of_data_set = self._combo(category, theirs, scheme), self._combo(attribute, ours, scheme)
         if of_element is not None and of_data_set is not None:
             return _What(element, (of_element.id, of_data_set.id), ())
         faults = []
         if of_element is None:
-            faults.append(self._no_combo(_CATEGORY, category, scheme, self._data_set.category_combo))
+            faults.append(self._no_combo(_CATEGORY, category, scheme, ours))
         if of_data_set is None:
-            faults.append(self._no_combo(_ATTRIBUTE, attribute, scheme, element.category_combo))
-        return _What(element, _NO_COMBOS, tuple(faults))
+            faults.append(self._no_combo(_ATTRIBUTE, attribute, scheme, theirs))
+        return _What(element, _NO_COMBOS, faults)
 
     def _strange_data_element(self, identifier: str) -> Reason:
         others = self._known.other_data_elements
         if identifier in others and others[identifier] is None:
             hint = self._known.hint(identifier, "data element", self._known.schemes.data_element)
             return Reason("E7610", f"Data element not found or not accessible: `{identifier}`{hint}")
-        return Reason(
-            "E7633", f"Data element: `{identifier}` is not part of dataset(s): `{self._data_set.id}`"
-        )
+        said = f"Data element: `{identifier}` is not part of dataset(s): `{self._data_set.id}`"
+        return Reason("E7633", said)
 
-    def _places(self, value: DataValue, element: DataElement) -> tuple[str | None, str | None]:
+    def _places(
+        self, identifier: Identifier, scheme: Scheme, element: DataElement
+    ) -> tuple[str | None, str | None]:
         """Return the category and the attribute option combo, in the places where they belong."""
-        category, attribute = value.category_option_combo, value.attribute_option_combo
+        _, category, attribute = identifier
         given = category or attribute
         if self._option_combo_field is not OptionComboField.AUTO or given is None or (category and attribute):
             return category, attribute
-        scheme, known = value.option_combo_scheme, self._known
-        if given in known.combos(self._data_set.category_combo, scheme):
+        if given in self._known.combos(self._data_set.category_combo, scheme):
             return None, given
-        if given in known.combos(element.category_combo, scheme):
+        if given in self._known.combos(element.category_combo, scheme):
             return given, None
         # It belongs to neither: where there is something to choose from, it was meant to be.
         return (None, given) if len(self._data_set.option_combos) > 1 else (given, None)
@@ -241,7 +219,7 @@ class ValueRules:
         if meant is None:
             hint = f". It is {kind.other}" if identifier in self._known.combos(elsewhere, scheme) else ""
             before = f"{kind.name} option combo: `{identifier or 'null'}` must be part of category combo of {kind.of}"
-            return Reason(kind.not_part, f"{before}: `{{data_element}}`{hint}")
+            return Reason(kind.not_part, f"{before}: `{DATA_ELEMENT}`{hint}")
         if meant:
             # An option, which is easily taken for its combo.
             meant = [combo for combo in meant if combo.category_combo in self._known.combos_in_use] or meant
@@ -254,34 +232,27 @@ class ValueRules:
 
     # Where: the org unit and the period
 
-    def _find_where(self, value: DataValue) -> _Where:
-        known, label = self._known, value.period
-        assigned = known.org_units.get(value.org_unit)
-        org_unit = assigned or known.other_org_units.get(value.org_unit)
-        period = self._periods.find(label)
-        faults, untimely = self._periods.judge(label, period, org_unit, deletes=self._deletes)
+    def _find_where(self, identifier: str, label: str) -> _Where:
+        known = self._known
+        assigned = known.org_units.get(identifier)
+        org_unit = assigned or known.other_org_units.get(identifier)
+        faults = [*self._periods.faults(label, org_unit, deletes=self._deletes)]
         if assigned is None:
-            faults.append(self._strange_org_unit(value.org_unit))
+            faults.append(self._strange_org_unit(identifier))
         if org_unit is not None and known.user.is_kept_out_of(org_unit):
-            text = (
-                f"Organisation unit: `{value.org_unit}` not in hierarchy of current user: `{known.user.id}`"
-            )
-            faults.append(Reason("E7617", text))
-        return _Where(
-            org_unit.id if org_unit else "",
-            period.label if period else label,
-            faults,
-            untimely,
-            period is not None and not untimely,
-        )
+            said = f"Organisation unit: `{identifier}` not in hierarchy of current user: `{known.user.id}`"
+            faults.append(Reason("E7617", said))
+        period = self._periods.find(label)
+        is_timely = period is not None and not faults
+        return _Where(org_unit.id if org_unit else "", period.label if period else label, faults, is_timely)
 
     def _strange_org_unit(self, identifier: str) -> Reason:
         others = self._known.other_org_units
         if identifier in others and others[identifier] is None:
             hint = self._known.hint(identifier, "org unit", self._known.schemes.org_unit)
             return Reason("E7612", f"Organisation unit not found or not accessible: `{identifier}`{hint}")
-        after = f"must be assigned through data sets to organisation unit: `{identifier}`"
-        return Reason("E7636", f"Data element: `{{data_element}}` {after}")
+        said = f"must be assigned through data sets to organisation unit: `{identifier}`"
+        return Reason("E7636", f"Data element: `{DATA_ELEMENT}` {said}")
 
 
 def drops_zeros_of(server: Server, element: DataElement) -> bool:
@@ -294,9 +265,11 @@ def drops_zeros_of(server: Server, element: DataElement) -> bool:
     )
 
 
-def _turn(reason: Reason) -> str:
-    """Return the code by which a server would come to it."""
-    return VALUE_TYPE_FAULT if reason.code == FRACTION else reason.code
+def _rejected(value: DataValue, faults: Iterable[Reason]) -> ValueOutcome:
+    """Reject a value for what a server would say first: its checks come in the order of their codes."""
+    first = min(faults, key=lambda each: _VALUE_TYPE_FAULT if each.code == FRACTION else each.code)
+    text = first.text.replace(DATA_ELEMENT, value.data_element)
+    return rejected(replace(first, text=text), was_sent=False)
 
 
 def _twice(first: DataValue, second: DataValue) -> Reason:
@@ -314,43 +287,28 @@ def shape(text: str, value_type: str, data_element: str = "") -> str | Reason:
     taken by all of them, and is the same number: nothing is rounded. 5.0 is 5; 1 and 0 are ``true`` and ``false`` of a
     boolean. For types that are no numbers it is the text as it is: the server decides.
     """
-    if value_type not in _FAULTS:
-        return text
     number = Decimal(text) if _PLAIN.fullmatch(text) else None
-    if number is not None and value_type in _RANGES:
-        lowest, highest = _RANGES[value_type]
-        if lowest <= number <= highest:
-            whole = value_type not in _WHOLE_NUMBERS or number == number.to_integral_value()
-            return _written(text) if whole else _fraction(text, value_type, data_element)
-    elif number == 1:
-        return "true"
-    elif number == 0:
-        return "false" if value_type == "BOOLEAN" else _omitted_zero(data_element)
-    return Reason(
-        VALUE_TYPE_FAULT,
-        f"Value must match value type of data element `{data_element}`: `{_FAULTS[value_type]}` (the value is "
-        f"{text}, the value type {value_type})",
-    )
+    if value_type in _WORDS:
+        words, fault = _WORDS[value_type]
+        if number in words:
+            return words[number]
+        if number == 0:
+            said = f"Data element `{data_element}` takes only `true` (Yes only): a 0 is sent as no value"
+            return Reason(TRUE_ONLY, said)
+    elif value_type in _NUMBERS:
+        lowest, highest, fault = _NUMBERS[value_type]
+        if number is not None and lowest <= number <= highest:
+            if value_type not in _WHOLE_NUMBERS or number == number.to_integral_value():
+                return _plain(number)
+            said = f"The value is {text}, and the value type of data element `{data_element}` is {value_type}"
+            return Reason(FRACTION, said)
+    else:
+        return text
+    said = f"Value must match value type of data element `{data_element}`: `{fault}`"
+    return Reason(_VALUE_TYPE_FAULT, f"{said} (the value is {text}, the value type {value_type})")
 
 
-def _fraction(text: str, value_type: str, data_element: str) -> Reason:
-    return Reason(
-        FRACTION,
-        f"The value is {text}, and the value type of data element `{data_element}` is {value_type}",
-    )
-
-
-def _omitted_zero(data_element: str) -> Reason:
-    return Reason(
-        TRUE_ONLY,
-        f"Data element `{data_element}` takes only `true` (Yes only): a 0 is sent as no value",
-    )
-
-
-def _written(text: str) -> str:
-    """Leave out zeros that say nothing: before the number, after the decimals, and the minus of a zero."""
-    sign, digits = ("-", text[1:]) if text.startswith("-") else ("", text)
-    whole, _, decimals = digits.partition(".")
-    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
-    number = f"{whole}.{decimals}" if decimals else whole
-    return number if number == "0" else sign + number
+def _plain(number: Decimal) -> str:
+    """Leave out zeros that say nothing, and the minus of a zero."""
+    text = f"{number or Decimal():f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
