@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -49,8 +49,9 @@ from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as a
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import Source, open_source  # noqa: E402 - as above
 from msupply_dhis2.source.connection import open_database  # noqa: E402 - as above
-from sandbox.postgres import temporary_postgres  # noqa: E402 - as above
-from sandbox.sample import SampleSummary, generate  # noqa: E402 - as above
+
+if TYPE_CHECKING:
+    from sandbox.sample import SampleSummary
 
 LAST_DAY = date(2026, 10, 31)
 AS_OF = datetime(2026, 11, 1, 1, tzinfo=UTC)
@@ -176,8 +177,12 @@ def fetch(url: str, statements: tuple[Statement, ...]) -> Measurement:
 
 
 @contextmanager
-def sample(engine: str, arguments: argparse.Namespace) -> Iterator[tuple[str, SampleSummary]]:
+def sample(engine: str, arguments: argparse.Namespace) -> Iterator[tuple[str, "SampleSummary"]]:
     """Make the database, for as long as the block lasts."""
+    # Here, because each process that measures loads this file, and what makes a database is no part of its memory.
+    from sandbox.postgres import temporary_postgres  # noqa: PLC0415 - as above
+    from sandbox.sample import generate  # noqa: PLC0415 - as above
+
     with ExitStack() as stack:
         if engine == "sqlite":
             directory = stack.enter_context(tempfile.TemporaryDirectory())

@@ -21,7 +21,7 @@ _EXACT = 2**53
 """Up to here a float that is a whole number prints as that number."""
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4_096)
 def to_units(packs: float, pack_size: float | None) -> int:
     """Multiply packs, signed or not, and pack size into millionths of a unit.
 

@@ -144,7 +144,7 @@ class Source(ABC):
             self.queries(numbers.stores, numbers.items, floor),
             numbers,
             floor,
-            lru_cache(maxsize=65_536)(self.read_instant),
+            lru_cache(maxsize=4_096)(self.read_instant),
             self.data_warnings,
             named,
         ).read()

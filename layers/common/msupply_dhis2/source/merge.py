@@ -425,7 +425,7 @@ def _cycles_sought_rarely() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4_096)
 def _expiry_date(text: str | None) -> date | None:
     """Read an expiry date; blank is none. Some rows hold a time of day behind it."""
     return date.fromisoformat(text.strip()[:10]) if text and text.strip() else None

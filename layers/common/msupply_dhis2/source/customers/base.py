@@ -345,7 +345,7 @@ class _Supplies:
         return supplied
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4_096)
 def _document(  # noqa: PLR0913, PLR0917 - a row of the database
     identifier: str,
     kind: DocumentKind,
