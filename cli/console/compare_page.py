@@ -8,10 +8,9 @@ from starlette.responses import RedirectResponse, Response
 
 from cli.comparison import Beside, ComparedValue
 from cli.console.pages import Fields, render, told
-from cli.console.preview_page import begin_preview, moments_of_compared
+from cli.console.preview_page import RULES, begin_preview, moments_of_compared
 from cli.console.state import State
 from cli.console.words import say
-from msupply_dhis2.explain.screen import RULES
 from msupply_dhis2.state.run import event_of
 
 VALUES_SHOWN = 10

@@ -20,10 +20,28 @@ from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import EventError
-from msupply_dhis2.explain.screen import RULES
+from msupply_dhis2.explain.screen import (
+    AS_ADJUSTMENTS,
+    BELOW_ZERO,
+    CANCELLED,
+    DAYS_OUT,
+    IN_UTC,
+    MONTHS_WITH_CONSUMPTION,
+)
 from msupply_dhis2.text import count
 
 ROWS_A_PAGE = 100
+
+_OF_CONSUMPTION = (CANCELLED, IN_UTC, MONTHS_WITH_CONSUMPTION)
+RULES: Mapping[Metric, tuple[str, ...]] = {
+    **dict.fromkeys((Metric.STOCK_ON_HAND, Metric.CLOSING_STOCK, Metric.STOCKED_OUT), (BELOW_ZERO,)),
+    Metric.ADJUSTMENTS: (AS_ADJUSTMENTS,),
+    Metric.AVERAGE_MONTHLY_CONSUMPTION: _OF_CONSUMPTION,
+    # The one divided by the other.
+    Metric.MONTHS_OF_STOCK: (BELOW_ZERO, *_OF_CONSUMPTION),
+    Metric.DAYS_OUT_OF_STOCK: (DAYS_OUT,),
+}
+"""By which mSupply's screen, and so its own push, can have another number for each metric."""
 
 _SORTED_BY: Mapping[str, Callable[[ComparedValue], Any]] = {
     "store": lambda line: line.value.store.casefold(),

@@ -43,12 +43,12 @@ def test_documented_example(metric: Metric) -> None:
     table = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8").split("worked example -->")[1]
     rows = [row.strip("|").split("|") for row in re.findall(r"^\|.*\|$", table, re.MULTILINE)]
     printed = {row[0].strip(): row[3].strip() for row in rows}
-    assert printed[metric.label] == formula_of(metric, WORKED_EXAMPLE).sentence
+    assert printed[metric.label] == formula_of(metric, WORKED_EXAMPLE).formula
 
 
 def test_days_out_of_stock_spans() -> None:
     worked_out = formula_of(Metric.DAYS_OUT_OF_STOCK, WORKED_EXAMPLE)
-    assert worked_out.spans == (Span(first=date(2026, 1, 6), last=date(2026, 1, 14), days=9),)
+    assert worked_out.days_without_stock == (Span(first=date(2026, 1, 6), last=date(2026, 1, 14), days=9),)
 
 
 def test_quotient_of_each_store() -> None:
@@ -56,7 +56,7 @@ def test_quotient_of_each_store() -> None:
         pair([line(9)], [RECEIVED_BEFORE, moved("2026-01-10", -6, OUTBOUND)], store) for store in (KAMO, OPUA)
     ]
     worked_out = formula_of(Metric.AVERAGE_MONTHLY_CONSUMPTION, *pairs)
-    assert worked_out.sentence == "average monthly consumption = the sum of the stores = 8"
+    assert worked_out.formula == "average monthly consumption = the sum of the stores = 8"
     assert [term.units for term in worked_out.terms] == ["2", "6"]
     assert worked_out.terms[1].what == (
         "Opua: 6 issued in 30 days from 2 January 2026 to 31 January 2026 / 1 month"
@@ -69,7 +69,7 @@ def test_shortened_months() -> None:
         [moved("2025-06-01", 10, INBOUND), moved("2026-01-21 10:00", -10, OUTBOUND)],
     )
     worked_out = formula_of(Metric.AVERAGE_MONTHLY_CONSUMPTION, history, rules=ADJUSTED)
-    assert worked_out.sentence == (
+    assert worked_out.formula == (
         "average monthly consumption = 10 issued in 91 days from 2 November 2025 to 31 January 2026 / 2.671458 months (3 "
         "months x (91.3125 - 10) / 91.3125, because of 10 days out of stock) = 3.743274"
     )
@@ -99,4 +99,4 @@ def test_shortened_months() -> None:
     ],
 )
 def test_missing_value_reason(metric: Metric, pairs: list[PairHistory], at: Window, why: str) -> None:
-    assert formula_of(metric, *pairs, at=at).sentence.startswith(why)
+    assert formula_of(metric, *pairs, at=at).formula.startswith(why)

@@ -86,30 +86,13 @@ class OnScreen(_Part):
 
 
 class Explanation(BaseModel):
-    """Where a value comes from.
+    """Where a value comes from; ``message`` is the answer in a sentence: the value, or why there is none.
 
-    Attributes
-    ----------
-    message
-        The answer in a sentence: the value, or why there is none.
-    value, exact
-        As it is sent, and as it is before it is rounded off, with six decimals at most; ``None``: there is no value.
-    formula
-        How it is worked out, with its numbers.
-    terms
-        What it is added up from, where it is a sum.
-    movements
-        The latest of the period and of the look-back, oldest first; ``earlier`` sums up those before.
-    reports
-        Of a customer, in place of stock lines and movements.
-    left_out
-        What is not counted or counts otherwise, and why.
-    mapping
-        What the value is known by in DHIS2, and the settings that say so.
-    way
-        What became of it: what DHIS2 acknowledged, rejected and holds, and the runs that covered it.
-    beside_screen
-        Where mSupply's own screen shows another number.
+    ``value`` is as it is sent, ``exact`` as it is before it is rounded off, with six decimals at most. ``terms`` is what it
+    is added up from, where it is a sum. ``movements`` are the latest of the period and of the look-back, oldest first. A
+    customer has ``reports`` in place of stock lines and movements. ``left_out`` is what is not counted or counts otherwise.
+    ``mapping`` is what the value is known by in DHIS2, and the settings that say so; ``way`` what became of it: what DHIS2
+    acknowledged, rejected and holds, and the runs that covered it.
     """
 
     message: str

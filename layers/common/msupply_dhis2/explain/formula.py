@@ -1,10 +1,9 @@
 """How the value of each metric is worked out, with its numbers, from the parts that the calculation itself has."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from typing import NamedTuple
 
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import MICRO, MovementKind
@@ -20,22 +19,17 @@ _FOR_EVER = datetime.max  # noqa: DTZ901 - instants are naive UTC
 _FLOW_KINDS = {
     Metric.RECEIVED: (MovementKind.INBOUND_SHIPMENT,),
     Metric.ISSUED: (MovementKind.OUTBOUND_SHIPMENT, MovementKind.PRESCRIPTION),
-    Metric.ADJUSTMENTS: (
-        MovementKind.INVENTORY_ADDITION,
-        MovementKind.INVENTORY_REDUCTION,
-        MovementKind.CUSTOMER_RETURN,
-        MovementKind.SUPPLIER_RETURN,
-    ),
+    Metric.ADJUSTMENTS: (MovementKind.INVENTORY_ADDITION, MovementKind.INVENTORY_REDUCTION),
 }
+RETURNS = (MovementKind.CUSTOMER_RETURN, MovementKind.SUPPLIER_RETURN)
 
 
-@dataclass(frozen=True, slots=True)
-class Formula:
+class Formula(NamedTuple):
     """How a value is worked out; where there is none, why."""
 
-    sentence: str
+    formula: str
     terms: tuple[Term, ...] = ()
-    spans: tuple[Span, ...] = ()
+    days_without_stock: tuple[Span, ...] = ()
 
 
 def formula(group: Group, metric: Metric, window: Window) -> Formula:
@@ -65,13 +59,18 @@ def shown_day(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
+def local(instant: datetime, window: Window) -> datetime:
+    """Return an instant (naive UTC) aware, as the clock of the stack's time zone shows it."""
+    return instant.replace(tzinfo=UTC).astimezone(window.calendar.time_zone)
+
+
 def shown_instant(instant: datetime, window: Window) -> str:
-    """Write an instant (naive UTC) as the clock of the stack's time zone shows it."""
-    local = instant.replace(tzinfo=UTC).astimezone(window.calendar.time_zone)
-    return f"{shown_day(local)}, {local:%H:%M}"
+    """Write an instant (naive UTC): ``31 January 2026, 23:59``."""
+    there = local(instant, window)
+    return f"{shown_day(there)}, {there:%H:%M}"
 
 
-def shown_days(window: Window, start: datetime, end: datetime) -> str:
+def _shown_days(window: Window, start: datetime, end: datetime) -> str:
     """Write the days of a time that begins and ends at midnight, or ends at the instant of the run."""
     first, last = window.calendar.day_of(start), window.calendar.day_of(end - timedelta(microseconds=1))
     return f"on {shown_day(first)}" if first == last else f"from {shown_day(first)} to {shown_day(last)}"
@@ -88,17 +87,13 @@ def _stock(group: Group, metric: Metric, window: Window) -> Formula:
         if moved
     ]
     since = now - then
-    if since > 0:
-        moved = f"- {units(since)} that came in, net, since then"
-    elif since < 0:
-        moved = f"+ {units(-since)} that went out, net, since then"
-    else:
-        moved = "and nothing that moved, net, since then"
+    moved = f"{'-' if since > 0 else '+'} {units(abs(since))} that {'came in' if since > 0 else 'went out'}"
+    since_then = f"{moved if since else 'and nothing that moved'}, net, since then"
     at = shown_instant(instant, window)
-    sentence = f"{name} at {at} = {units(now)} on the stock lines now {moved} = {units(then)}"
+    said = f"{name} at {at} = {units(now)} on the stock lines now {since_then} = {units(then)}"
     if metric is Metric.STOCKED_OUT:
-        sentence += f"; stocked out = {units(group.stocked_out)}, because this is {'' if then <= 0 else 'not '}0 or less"
-    return Formula(sentence, tuple(terms))
+        said += f"; stocked out = {units(group.stocked_out)}, because this is {'' if then <= 0 else 'not '}0 or less"
+    return Formula(said, tuple(terms))
 
 
 def _called(kind: MovementKind) -> str:
@@ -106,15 +101,14 @@ def _called(kind: MovementKind) -> str:
 
 
 def _flow(group: Group, metric: Metric, window: Window) -> Formula:
-    sign = -1 if metric is Metric.ISSUED else 1
     kinds = _FLOW_KINDS[metric]
-    if metric is Metric.ADJUSTMENTS and not group.rules.include_returns:
-        kinds = kinds[:2]
+    if metric is Metric.ADJUSTMENTS and group.rules.include_returns:
+        kinds += RETURNS
+    sign = -1 if metric is Metric.ISSUED else 1
     terms = tuple(Term(what=_called(kind), units=units(sign * group.moved[kind])) for kind in kinds)
-    total = sign * sum(group.moved[kind] for kind in kinds)
     parts = joined([f"{term.units} in {term.what}" for term in terms])
-    days = shown_days(window, window.flow_start, window.flow_end)
-    return Formula(f"{metric.label} {days} = {parts} = {units(total)}", terms)
+    days = _shown_days(window, window.flow_start, window.flow_end)
+    return Formula(f"{metric.label} {days} = {parts} = {units(getattr(group, metric.value))}", terms)
 
 
 def _average(group: Group, window: Window) -> Formula:
@@ -132,11 +126,8 @@ def _average(group: Group, window: Window) -> Formula:
 
 def _of_store(of: Consumption, window: Window, rules: Rules) -> str:
     """Write the quotient that a store's average monthly consumption is."""
-    first = window.calendar.day_of(of.start)
-    days = (window.snapshot_date - first).days + 1
-    issued = (
-        f"{units(of.consumed)} issued in {count(days, 'day')} {shown_days(window, of.start, window.snapshot)}"
-    )
+    days = count((window.snapshot_date - window.calendar.day_of(of.start)).days + 1, "day")
+    issued = f"{units(of.consumed)} issued in {days} {_shown_days(window, of.start, window.snapshot)}"
     look_back = of.store.look_back_months or DEFAULT_LOOK_BACK_MONTHS
     if not of.days_out:
         return f"{issued} / {_months_of(look_back)}"
@@ -153,35 +144,33 @@ def _months_of(number: Fraction) -> str:
 
 
 def _months(group: Group, window: Window) -> Formula:
-    average = group.average_monthly_consumption
-    of_average = _average(group, window).sentence
-    if average <= 0:
-        why = "no months of stock: the average monthly consumption is 0 or less"
-        return Formula(f"{why}; {of_average}")
-    months = group.months_of_stock
-    assert months is not None  # noqa: S101 - tells mypy: the average is above 0
-    return Formula(
-        f"months of stock = {units(group.stock_on_hand)} on hand / {units(average)} a month = {units(months)}; {of_average}"
-    )
+    average, months = group.average_monthly_consumption, group.months_of_stock
+    of_average = _average(group, window).formula
+    if months is None:
+        return Formula(f"no months of stock: the average monthly consumption is 0 or less; {of_average}")
+    quotient = f"{units(group.stock_on_hand)} on hand / {units(average)} a month"
+    return Formula(f"months of stock = {quotient} = {units(months)}; {of_average}")
 
 
 def _days_out(group: Group, window: Window) -> Formula:
-    midnights = window.calendar.midnights(window.flow_start, window.flow_end)
-    days = shown_days(window, window.flow_start, window.flow_end)
+    day_of, midnights = window.calendar.day_of, window.calendar.midnights(window.flow_start, window.flow_end)
+    days = _shown_days(window, window.flow_start, window.flow_end)
     if len(midnights) <= 1:
         return Formula(f"no days out of stock: no whole day of the period has passed ({days})")
     spans = group.ledger.spans_without_stock(midnights, window.flow_end)
     if spans is None:
         return Formula("no days out of stock: nothing was ever in stock before the end of the period")
-    shown = tuple(_span(window, midnights, first, after) for first, after in reversed(spans))
+    shown = tuple(
+        Span(
+            first=day_of(midnights[first]),
+            last=add_days(day_of(midnights[after]), -1),
+            days=after - first,
+        )
+        for first, after in reversed(spans)
+    )
     total = sum(span.days for span in shown)
     listed = f": {joined(_days_of(span, of=total) for span in shown)}" if shown else ""
-    return Formula(f"days out of stock {days} = {total}{listed}", spans=shown)
-
-
-def _span(window: Window, midnights: Sequence[datetime], first: int, after: int) -> Span:
-    begins = window.calendar.day_of(midnights[first])
-    return Span(first=begins, last=add_days(window.calendar.day_of(midnights[after]), -1), days=after - first)
+    return Formula(f"days out of stock {days} = {total}{listed}", days_without_stock=shown)
 
 
 def _days_of(span: Span, *, of: int) -> str:
@@ -193,24 +182,16 @@ def _days_of(span: Span, *, of: int) -> str:
 
 def _expiry(group: Group, metric: Metric, window: Window) -> Formula:
     first, last = window.snapshot_date, add_days(window.snapshot_date, group.rules.expiring_within_days)
+    has_expired = metric is Metric.EXPIRED
     when = (
-        f"after {shown_day(first)} and up to {shown_day(last)}"
-        if metric is Metric.EXPIRING
-        else f"on {shown_day(first)} or before"
+        f"on {shown_day(first)} or before"
+        if has_expired
+        else f"after {shown_day(first)} and up to {shown_day(last)}"
     )
-    lines = [
-        (line, held)
-        for _, line, held in stock_of_lines(group.pairs, window.snapshot, Counter())
-        if line.expiry_date is not None
-        and (first < line.expiry_date <= last if metric is Metric.EXPIRING else line.expiry_date <= first)
-    ]
     terms = tuple(
         Term(what=f"stock line {line.id}, expiry date {line.expiry_date}", units=units(held))
-        for line, held in lines
-        if held
+        for _, line, held in stock_of_lines(group.pairs, window.snapshot, Counter())
+        if held and (day := line.expiry_date) and day <= last and (day <= first) is has_expired
     )
-    total = sum(held for _, held in lines)
-    at = shown_instant(window.snapshot, window)
-    return Formula(
-        f"{metric.label} = {units(total)} on stock lines that expire {when}, as they were at {at}", terms
-    )
+    total, at = units(getattr(group, metric.value)), shown_instant(window.snapshot, window)
+    return Formula(f"{metric.label} = {total} on stock lines that expire {when}, as they were at {at}", terms)

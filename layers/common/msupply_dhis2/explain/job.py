@@ -6,9 +6,7 @@ are one number → their histories, as compute reads and works them out → the 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any, Self
 
 from pydantic import model_validator
@@ -23,12 +21,13 @@ from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, NamedMovement, OrgUnit
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.explain.explanation import EarlierMovements, Explanation, MovementPart, StockLinePart
-from msupply_dhis2.explain.formula import Formula, formula, shown_day, shown_instant, units
-from msupply_dhis2.explain.reports import report_formula, report_notes, report_parts
+from msupply_dhis2.explain.formula import Formula, formula, local, shown_day, shown_instant, units
+from msupply_dhis2.explain.reports import report_formula, report_parts
 from msupply_dhis2.explain.screen import beside_screen
 from msupply_dhis2.mapping import Mapper, identifier_of
 from msupply_dhis2.metrics.calculate import Group, floor
 from msupply_dhis2.metrics.ledger import stock_of_lines
+from msupply_dhis2.metrics.reports import report_values, sentences
 from msupply_dhis2.periods import Basis, Calendar, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings, Setup
 from msupply_dhis2.source import Scope, Source
@@ -40,7 +39,6 @@ MOST_MOVEMENTS = 500
 _ONE_DAY = timedelta(days=1)
 """mSupply's own screen goes by the days of UTC, which begin up to so much earlier."""
 
-
 _NOTHING_KNOWN = {
     Kind.STORE: "the item is on no master list of the store, and never had a stock line or a movement there",
     Kind.CUSTOMER: "no document of the customer about this period has the item",
@@ -48,17 +46,10 @@ _NOTHING_KNOWN = {
 
 
 class Question(Event):
-    """Which value is asked about.
+    """Which value is asked about: store or customer, and item, by code, name, id, org unit or reference, as for a manual push.
 
-    Attributes
-    ----------
-    store or customer, item
-        By code, name, id, org unit or reference, as for a manual push.
-    period
-        As DHIS2 writes it. Without it: the one that the row of the settings is about now.
-    as_of
-        The instant of the run that is meant, a date or a time in the stack's time zone. Without it: the end of the
-        period, or now where it is not over.
+    Without a period, written as DHIS2 does, it is the one that the row of the settings is about now. ``as_of`` is the instant
+    of the run that is meant, in the stack's time zone; without it the end of the period, or now where it is not over.
     """
 
     store: Words | None = None
@@ -99,133 +90,99 @@ def explain(
 ) -> Explanation:
     """Explain a value; where there is none, why.
 
-    Raises
-    ------
-    EventError
-        The question cannot be understood, or could mean several values.
-    SourceError
-        mSupply's database cannot be read, or holds no store or item that is sent.
+    An ``EventError`` says that the question cannot be understood, or could mean several values; a ``SourceError`` that
+    mSupply's database cannot be read, or holds no store or item that is sent.
     """
     rows = [row for row in settings.active_rows if row.metric is question.metric]
     if not rows:
-        why = (
+        return _told(
+            question,
             f"there is no value: no active row of 'Data elements to push' has the metric {question.metric}. Add it, or set "
-            "active: true."
+            "active: true.",
         )
-        return Explanation(message=_sentence(question, why, None), metric=question.metric)
     row, basis, as_of = _row_at(question, rows, settings, calendar, now)
     mapper = Mapper.at(as_of, calendar, settings, ((row, basis),))
-    about = _About(question, mapper, row, basis)
     event = ComputeEvent(
         manual=True, stores=(question.place,), items=(question.item,), metrics=(question.metric,)
     )
     try:
         plan = make_run_plan(event, settings, read_mapped(source, settings, [row]))
     except EventError as error:
-        return about.told(f"there is no value. {error}")
-    return _explained(about, plan, source)
+        return _told(question, f"there is no value. {error}", mapper.windows[basis])
+    return _explained(question, row, mapper.windows[basis], mapper, plan, source)
 
 
 def _row_at(
     question: Question, rows: Sequence[DataElementRow], settings: Settings, calendar: Calendar, now: datetime
 ) -> tuple[DataElementRow, Basis, datetime]:
     """Find the row, basis and instant whose value the question is about."""
-    instants = [_instant(question, calendar, now)]
-    if question.period is not None and question.as_of is None:
+    instants = [now]
+    if question.as_of is not None:
+        instants = [parse_as_of(question.as_of, calendar, "explain.as_of")]
+        require_known(instants[0], now)
+    elif question.period is not None:
         period = require_period(question.period, "explain.period")
         ended = calendar.start_of_day(period.day_after).replace(tzinfo=UTC)
         # The last instant within it, for the rows on a current day basis.
         instants += [each for each in (ended, ended - timedelta(seconds=1)) if each <= now]
-    bases = {row: [row.basis, *(basis for basis in Basis if basis is not row.basis)] for row in rows}
-    found = []
-    for row, of_row in bases.items():
-        for basis in of_row:
+    found = set()
+    for row in rows:
+        for basis in sorted(Basis, key=lambda each: each is not row.basis):
             for as_of in instants:
                 label = window(basis, as_of, calendar, settings.period).period
-                if label == question.period or question.period is None:
+                if question.period in {None, label}:
                     return row, basis, as_of
-                found.append(label)
+                found.add(label)
     raise EventError(
         f"explain.period: no value of {question.metric.label} is about {question.period}. Its values are about "
-        f"{joined(sorted(set(found)))}. Name one of these periods, or another time (as_of)."
+        f"{joined(sorted(found))}. Name one of these periods, or another time (as_of)."
     )
 
 
-def _instant(question: Question, calendar: Calendar, now: datetime) -> datetime:
-    if question.as_of is None:
-        return now
-    as_of = parse_as_of(question.as_of, calendar, "explain.as_of")
-    require_known(as_of, now)
-    return as_of
+def _told(question: Question, answer: str, at: Window | None = None, **known: Any) -> Explanation:  # noqa: ANN401 - the fields
+    """Return an explanation that begins with an answer; ``known`` are its other fields."""
+    items, places = known.get("items", (question.item,)), known.get("stores", (question.place,))
+    if at is not None:
+        known |= {"basis": at.basis, "as_of": local(at.as_of, at), "period": at.period}
+    what = f"{question.metric.label} of {'; '.join(items)} in {'; '.join(places)}"
+    period = at.period if at else question.period or "now"
+    return Explanation(message=f"{what}, {period}: {answer}", metric=question.metric, **known)
 
 
-@dataclass(frozen=True, slots=True)
-class _About:
-    """What a question turned out to be about."""
-
-    question: Question
-    mapper: Mapper
-    row: DataElementRow
-    basis: Basis
-
-    @property
-    def window(self) -> Window:
-        return self.mapper.windows[self.basis]
-
-    def told(self, answer: str, known: Mapping[str, Any] = MappingProxyType({})) -> Explanation:
-        """Return an explanation that begins with an answer; ``known`` are its other fields."""
-        return Explanation(
-            message=_sentence(self.question, answer, self.window.period, known),
-            metric=self.row.metric,
-            basis=self.basis,
-            as_of=self.window.as_of.replace(tzinfo=UTC).astimezone(self.window.calendar.time_zone),
-            period=self.window.period,
-            **known,
-        )
-
-
-def _sentence(
-    question: Question, answer: str, period: str | None, known: Mapping[str, Any] = MappingProxyType({})
-) -> str:
-    item = "; ".join(known.get("items", (question.item,)))
-    store = "; ".join(known.get("stores", (question.place,)))
-    return f"{question.metric.label} of {item} in {store}, {period or question.period or 'now'}: {answer}"
-
-
-def _explained(about: _About, plan: RunPlan, source: Source) -> Explanation:
+def _explained(
+    question: Question, row: DataElementRow, at: Window, mapper: Mapper, plan: RunPlan, source: Source
+) -> Explanation:
     """Explain the value of the org unit and the item group that a question is about."""
-    question, mapper, at = about.question, about.mapper, about.window
     org_unit, item_group = _asked(plan, question)
+    identifier = identifier_of(mapper.settings, row, item_group)
     known: dict[str, Any] = {
         "org_unit": org_unit.code,
         "stores": tuple(f"{store.name} ({store.code})" for store in org_unit.stores),
         "items": tuple(f"{item.name} ({item.code})" for item in item_group.items),
-        "mapping": tuple(_mapping(about, org_unit, item_group)),
+        "mapping": tuple(_mapping(mapper.settings, row, at, org_unit, identifier)),
     }
-    if question.metric in plan.mapped.catalogue.missing_metrics:
-        lacking = " ".join(each for each in plan.mapped.catalogue.warnings if question.metric.label in each)
-        return about.told(
-            f"there is no value: mSupply's database lacks what this metric needs. {lacking}", known
-        )
+    catalogue = plan.mapped.catalogue
+    if question.metric in catalogue.missing_metrics:
+        lacking = " ".join(each for each in catalogue.warnings if question.metric.label in each)
+        answer = f"there is no value: mSupply's database lacks what this metric needs. {lacking}"
+        return _told(question, answer, at, **known)
     named: list[NamedMovement] = []
+    tally, groups = Tally(), list[GroupHistory | GroupReports]()
     if plan.scope.stores:
         earliest = floor([at], plan.scope.stores, plan.rules) - _ONE_DAY
-        groups: list[GroupHistory | GroupReports] = [*source.histories(plan.scope, earliest, named)]
+        groups += source.histories(plan.scope, earliest, named)
     else:
-        groups = [*groups_of(source, plan, mapper)]
-    tally = Tally()
-    values = [
-        value for of_unit in values_of_org_units(groups, plan, mapper, tally) for value in of_unit.values
-    ]
+        groups += groups_of(source, plan, mapper)
+    values = [each for of in values_of_org_units(groups, plan, mapper, tally) for each in of.values]
     known["left_out"] = source.warnings()
     group = next((each for each in groups if each.item_group is item_group), None)
     if group is None:
-        return about.told(f"there is no value: {_NOTHING_KNOWN[org_unit.kind]}.", known)
+        return _told(question, f"there is no value: {_NOTHING_KNOWN[org_unit.kind]}.", at, **known)
     if rows := rows_that_count(group, at.snapshot):
-        return about.told(f"there is no value. {' '.join(rows)}", known)
+        return _told(question, f"there is no value. {' '.join(rows)}", at, **known)
     if isinstance(group, GroupReports):
         worked_out, exact = report_formula(group, question.metric, at)
-        known["left_out"] += report_notes(group, question.metric, at)
+        known["left_out"] += tuple(sentences(report_values(group, at, {question.metric}).not_sent))
         known["reports"] = tuple(report_parts(group))
     else:
         of_stores = Group(group.pairs, at, plan.rules, Counter())
@@ -233,55 +190,51 @@ def _explained(about: _About, plan: RunPlan, source: Source) -> Explanation:
         batches = source.batches(Scope((org_unit,), (item_group,)))
         known |= _parts(of_stores, named, batches, at, source.began)
         known["beside_screen"] = tuple(beside_screen(of_stores, question.metric, at))
-    known |= {
-        "formula": worked_out.sentence,
-        "terms": worked_out.terms,
-        "days_without_stock": worked_out.spans,
-        "exact": None if exact is None else units(exact),
-    }
-    identifier = identifier_of(mapper.settings, about.row, item_group)
+    known |= worked_out._asdict() | {"exact": None if exact is None else units(exact)}
     value = next((each for each in values if each.identifier == identifier), None)
     if value is None:
-        return about.told(_why_no_value(identifier, tally, worked_out, about), known)
-    return about.told(f"{value.value}.", known | {"value": value.value, "data_value": value.by_name()})
+        return _told(question, _why_no_value(identifier, tally, worked_out, row), at, **known)
+    return _told(question, f"{value.value}.", at, value=value.value, data_value=value.by_name(), **known)
 
 
 def _asked(plan: RunPlan, question: Question) -> tuple[OrgUnit, ItemGroup]:
     """Return the only org unit and the only item group that a question can mean."""
-    units_ = plan.org_units
-    if len(units_) > 1:
-        codes = [f"{store.name} ({store.code})" for unit in units_ for store in unit.stores]
-        raise EventError(
-            f"explain.{'store' if question.store else 'customer'}: '{question.place}' could be {joined(codes)}. Write the code."
-        )
+    org_units = plan.org_units
     groups = [
         group for group in plan.scope.item_groups if folded(question.item) in map(folded, names_of(group))
     ]
-    if len(groups) > 1:
-        codes = [f"{item.name} ({item.code})" for group in groups for item in group.items]
-        raise EventError(f"explain.item: '{question.item}' could be {joined(codes)}. Write the code.")
-    return units_[0], groups[0]
+    stores = [store for org_unit in org_units for store in org_unit.stores]
+    items = [item for group in groups for item in group.items]
+    for field, asked, meant, named in (
+        ("store" if question.store else "customer", question.place, org_units, stores),
+        ("item", question.item, groups, items),
+    ):
+        if len(meant) > 1:
+            codes = joined(f"{each.name} ({each.code})" for each in named)
+            raise EventError(f"explain.{field}: '{asked}' could be {codes}. Write the code.")
+    return org_units[0], groups[0]
 
 
-def _why_no_value(identifier: Identifier | None, tally: Tally, worked_out: Formula, about: _About) -> str:
+def _why_no_value(
+    identifier: Identifier | None, tally: Tally, worked_out: Formula, row: DataElementRow
+) -> str:
     if identifier is None:
-        return f"there is no value: the item has no value in its field {about.row.custom_field_name} that can be sent."
+        return (
+            f"there is no value: the item has no value in its field {row.custom_field_name} that can be sent."
+        )
     for collision in tally.collisions:
         if collision.identifier == identifier:
             return f"there is no value. {collision.sentence(1)}"
-    return f"there is no value: {worked_out.sentence}."
+    return f"there is no value: {worked_out.formula}."
 
 
-def _mapping(about: _About, org_unit: OrgUnit, item_group: ItemGroup) -> Iterator[str]:
+def _mapping(
+    settings: Settings, row: DataElementRow, at: Window, org_unit: OrgUnit, identifier: Identifier | None
+) -> Iterator[str]:
     """Yield what the value is known by in DHIS2, and the settings that decide it, a sentence each."""
-    settings, row, at = about.mapper.settings, about.row, about.window
-    identifier = identifier_of(settings, row, item_group)
     if identifier is not None:
-        field = (
-            row.custom_field_name
-            if settings.setup is Setup.DATA_ELEMENT_PER_ITEM
-            else settings.item_field_reference
-        )
+        is_per_item = settings.setup is Setup.DATA_ELEMENT_PER_ITEM
+        field = row.custom_field_name if is_per_item else settings.item_field_reference
         prefix = f"Prefix '{row.prefix}' and " if row.prefix else ""
         yield f"Data element {identifier[0]} ({settings.data_element_id_scheme}): {prefix}the item's field {field}."
         for name, option_combo in zip(("Category", "Attribute"), identifier[1:], strict=True):
@@ -292,7 +245,7 @@ def _mapping(about: _About, org_unit: OrgUnit, item_group: ItemGroup) -> Iterato
     yield f"Org unit {org_unit.code} ({settings.org_unit_scheme}): the {org_unit.kind}'s field {its_field}."
     yield (
         f"Period {at.period}: the one that holds {shown_day(at.snapshot_date)}, by Period format {settings.period_format} "
-        f"and Push data basis {about.basis}."
+        f"and Push data basis {at.basis}."
     )
     if settings.round_off:
         yield "Round off is on: the value is rounded to a whole number, halves away from zero."
@@ -314,10 +267,8 @@ def _parts(
         for pair, line, held in stock_of_lines(group.pairs, at.snapshot, Counter())
     )
     pairs = {(pair.store.id, pair.item.id) for pair in group.pairs}
-    of_group = sorted(
-        (each for each in named if (each.store.id, each.item.id) in pairs),
-        key=lambda each: each.movement.instant,
-    )
+    of_group = [each for each in named if (each.store.id, each.item.id) in pairs]
+    of_group.sort(key=lambda each: each.movement.instant)
     listed = of_group[-MOST_MOVEMENTS:]
     stock = group.ledger.stock_now - sum(each.movement.units for each in listed)
     before = sum(pair.units_before_floor for pair in group.pairs)
@@ -325,36 +276,31 @@ def _parts(
     earlier = EarlierMovements(units=units(before), stock_after=units(stock))
     movements = []
     for each in listed:
-        stock += each.movement.units
-        movements.append(_movement(each, batches, stock, at, began))
+        instant, kind, moved, stock_line_id = each.movement
+        stock += moved
+        movements.append(
+            MovementPart(
+                instant=local(instant, at),
+                store=each.store.name,
+                item=each.item.name,
+                kind=kind.value.replace("_", " "),
+                number=each.number,
+                batch=None if stock_line_id is None else batches.get(stock_line_id),
+                units=units(moved),
+                stock_after=units(stock),
+                note=_note(each, at, began),
+            )
+        )
     return {"stock_lines": stock_lines, "movements": tuple(movements), "earlier": earlier}
 
 
-def _movement(
-    named: NamedMovement, batches: Mapping[str, str], stock_after: int, at: Window, began: datetime
-) -> MovementPart:
-    instant, kind, moved, stock_line_id = named.movement
-    note = None
-    if named.own_instant is not None and named.own_instant != instant:
-        own = shown_instant(named.own_instant, at)
-        why = (
-            "later than the database was read; it counts when it was made"
-            if named.own_instant > began
-            else "but it cancels another, and counts when that one does"
-        )
-        note = f"Its invoice says {own}, {why}."
-    return MovementPart(
-        instant=_local(instant, at.calendar),
-        store=named.store.name,
-        item=named.item.name,
-        kind=kind.value.replace("_", " "),
-        number=named.number,
-        batch=None if stock_line_id is None else batches.get(stock_line_id),
-        units=units(moved),
-        stock_after=units(stock_after),
-        note=note,
+def _note(named: NamedMovement, at: Window, began: datetime) -> str | None:
+    """Say why a movement does not count at its own instant."""
+    if named.own_instant is None or named.own_instant == named.movement.instant:
+        return None
+    why = (
+        "later than the database was read; it counts when it was made"
+        if named.own_instant > began
+        else "but it cancels another, and counts when that one does"
     )
-
-
-def _local(instant: datetime, calendar: Calendar) -> datetime:
-    return instant.replace(tzinfo=UTC).astimezone(calendar.time_zone)
+    return f"Its invoice says {shown_instant(named.own_instant, at)}, {why}."

@@ -7,49 +7,46 @@ from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.explain.explanation import ReportPart, Term
 from msupply_dhis2.explain.formula import Formula, units
 from msupply_dhis2.metrics.quantity import Quantity
-from msupply_dhis2.metrics.reports import report_values, sentences
+from msupply_dhis2.metrics.reports import report_values
 from msupply_dhis2.periods import Window
 
 _COLUMNS = {
     "stock": "stock on hand",
     "consumption": "average monthly consumption",
     "initial": "opening stock",
-    "received": "received",
-    "issued": "issued",
     "lost": "losses",
     "added": "additions",
     "adjusted": "losses and adjustments",
-    "expiring": "expiring",
     "days_out": "days out of stock",
     "other_days_out": "days out of stock (second column)",
-    "requested": "requested",
 }
+"""The names of columns, where they are not what the fields are called."""
 
 
 def report_formula(group: GroupReports, metric: Metric, window: Window) -> tuple[Formula, Quantity | None]:
     """Return from which documents a customer's metric is, and the exact value; where it has none, why."""
-    values = report_values(group, window, frozenset(Metric))
-    value, documents = values.values.get(metric), values.documents.get(metric)
-    if value is None:
+    reported = report_values(group, window, frozenset(Metric))
+    values, documents = reported.values, reported.documents.get(metric)
+    if metric not in values:
         return Formula(f"no report about this period gives {metric.label}"), None
-    exact = units(value)
+    value = units(values[metric])
+    terms: tuple[Term, ...] = ()
     if metric is Metric.MONTHS_OF_STOCK:
-        stock, average = (
-            units(values.values[each]) for each in (Metric.STOCK_ON_HAND, Metric.AVERAGE_MONTHLY_CONSUMPTION)
-        )
-        quotient = f"{stock} on hand / {average} a month"
-        return Formula(f"months of stock = {quotient}, reported in {documents} = {exact}"), value
-    supplied = [pair for pair in group.pairs if pair.supplied is not None]
-    if metric is Metric.RECEIVED and supplied:
+        stock, average = values[Metric.STOCK_ON_HAND], values[Metric.AVERAGE_MONTHLY_CONSUMPTION]
+        said = f"{units(stock)} on hand / {units(average)} a month, reported in {documents} = {value}"
+    elif metric is Metric.RECEIVED and any(pair.supplied is not None for pair in group.pairs):
+        said = f"{value} that all stores issued to the customer, net"
         terms = tuple(
             Term(
                 what=f"issued to {pair.store.name}, {pair.item.name}",
-                units=units((pair.supplied or {}).get(window.basis, 0)),
+                units=units(pair.supplied.get(window.basis, 0)),
             )
-            for pair in supplied
+            for pair in group.pairs
+            if pair.supplied is not None
         )
-        return Formula(f"received = {exact} that all stores issued to the customer, net", terms), value
-    return Formula(f"{metric.label} = {exact}, reported in {documents}"), value
+    else:
+        said = f"{value}, reported in {documents}"
+    return Formula(f"{metric.label} = {said}", terms), values[metric]
 
 
 def report_parts(group: GroupReports) -> Iterator[ReportPart]:
@@ -63,11 +60,6 @@ def report_parts(group: GroupReports) -> Iterator[ReportPart]:
             document=str(document),
             day=line.day,
             first_day=None if document.period is None else document.period.first,
-            columns={_COLUMNS[name]: units(quantity) for name, quantity in reported.items() if quantity},
+            columns={_COLUMNS.get(name, name): units(number) for name, number in reported.items() if number},
             note="nobody has filled it in" if line.is_untouched else None,
         )
-
-
-def report_notes(group: GroupReports, metric: Metric, window: Window) -> tuple[str, ...]:
-    """Return which lines are not sent, or are doubtful, and why."""
-    return tuple(sentences(report_values(group, window, {metric}).not_sent))

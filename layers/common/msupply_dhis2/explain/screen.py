@@ -1,6 +1,6 @@
 """Where mSupply's own screen shows another number for a value: the rules of docs/msupply-screen.md."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date, datetime
 from fractions import Fraction
 from itertools import pairwise
@@ -8,18 +8,15 @@ from itertools import pairwise
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import MICRO, MovementKind
 from msupply_dhis2.explain.explanation import OnScreen
-from msupply_dhis2.explain.formula import shown_instant, units
+from msupply_dhis2.explain.formula import RETURNS, shown_instant, units
 from msupply_dhis2.metrics.calculate import Group
-from msupply_dhis2.metrics.ledger import Ledger
 from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.periods import Window, add_days
 
-_STOCK = frozenset({Metric.STOCK_ON_HAND, Metric.CLOSING_STOCK, Metric.STOCKED_OUT})
-_RETURNS = (MovementKind.CUSTOMER_RETURN, MovementKind.SUPPLIER_RETURN)
 _ISSUES = (MovementKind.OUTBOUND_SHIPMENT, MovementKind.PRESCRIPTION)
 
-BELOW_ZERO = "mSupply leaves stock lines below 0 out of stock on hand. Here all stock lines are added up"
-RETURNS = (
+BELOW_ZERO = "mSupply leaves stock lines below 0 out of stock on hand. Here all stock lines are added up."
+AS_ADJUSTMENTS = (
     "mSupply counts customer and supplier returns as adjustments. Here they are left out, unless the settings say "
     "include_returns: true."
 )
@@ -34,55 +31,34 @@ DAYS_OUT = (
     "a day that begins and ends with 0, and today too, and adds up its ledger forwards, from 0."
 )
 
-_OF_CONSUMPTION = (CANCELLED, IN_UTC, MONTHS_WITH_CONSUMPTION)
-RULES: Mapping[Metric, tuple[str, ...]] = {
-    **dict.fromkeys(_STOCK, (f"{BELOW_ZERO}.",)),
-    Metric.ADJUSTMENTS: (RETURNS,),
-    Metric.AVERAGE_MONTHLY_CONSUMPTION: _OF_CONSUMPTION,
-    # The one divided by the other.
-    Metric.MONTHS_OF_STOCK: (f"{BELOW_ZERO}.", *_OF_CONSUMPTION),
-    Metric.DAYS_OUT_OF_STOCK: (DAYS_OUT,),
-}
-"""The rules of each metric that can make a difference."""
+type _Difference = tuple[str, Quantity, Quantity]
+"""A rule, the number here, and that on the screen."""
 
 
 def beside_screen(group: Group, metric: Metric, window: Window) -> Iterator[OnScreen]:
     """Yield the rules that make a difference for this value, each by itself, with both numbers."""
-    if metric in _STOCK:
-        yield from _stock(group, window)
-    elif metric is Metric.ADJUSTMENTS and not group.rules.include_returns:
-        yield from _differing(
-            RETURNS,
-            group.adjustments,
-            group.adjustments + sum(group.moved[kind] for kind in _RETURNS),
-        )
-    elif metric is Metric.AVERAGE_MONTHLY_CONSUMPTION:
-        yield from _consumption(group, window)
-    elif metric is Metric.DAYS_OUT_OF_STOCK:
-        yield from _days_out(group, window)
+    for rule, here, on_screen in _differences(group, metric, window):
+        if units(here) != units(on_screen):
+            yield OnScreen(rule=rule, here=units(here), on_screen=units(on_screen))
 
 
-def _differing(rule: str, here: Quantity, on_screen: Quantity) -> Iterator[OnScreen]:
-    if units(here) != units(on_screen):
-        yield OnScreen(rule=rule, here=units(here), on_screen=units(on_screen))
+def _differences(group: Group, metric: Metric, window: Window) -> Iterator[_Difference]:
+    match metric:
+        case Metric.STOCK_ON_HAND | Metric.CLOSING_STOCK | Metric.STOCKED_OUT:
+            at, now = shown_instant(window.snapshot, window), group.ledger.stock_now
+            yield f"The screen shows the stock of now. This value is about {at}.", group.stock_on_hand, now
+            lines = [line.units for pair in group.pairs for line in pair.stock_lines]
+            yield f"{BELOW_ZERO} These are the numbers of now.", now, sum(line for line in lines if line > 0)
+        case Metric.ADJUSTMENTS if not group.rules.include_returns:
+            here = group.adjustments
+            yield AS_ADJUSTMENTS, here, here + sum(group.moved[kind] for kind in RETURNS)
+        case Metric.AVERAGE_MONTHLY_CONSUMPTION:
+            yield from _of_consumption(group, window)
+        case Metric.DAYS_OUT_OF_STOCK if (days := group.days_out_of_stock) is not None:
+            yield DAYS_OUT, days, _days_on_screen(group, window) * MICRO
 
 
-def _stock(group: Group, window: Window) -> Iterator[OnScreen]:
-    ledger = group.ledger
-    yield from _differing(
-        f"The screen shows the stock of now. This value is about {shown_instant(window.snapshot, window)}.",
-        group.stock_on_hand,
-        ledger.stock_now,
-    )
-    above = sum(line.units for pair in group.pairs for line in pair.stock_lines if line.units > 0)
-    yield from _differing(
-        f"{BELOW_ZERO}: of now",
-        ledger.stock_now,
-        above,
-    )
-
-
-def _consumption(group: Group, window: Window) -> Iterator[OnScreen]:
+def _of_consumption(group: Group, window: Window) -> Iterator[_Difference]:
     here = group.average_monthly_consumption
     cancelled: Quantity = 0
     in_utc: Quantity = 0
@@ -100,31 +76,21 @@ def _consumption(group: Group, window: Window) -> Iterator[OnScreen]:
         days = [window.calendar.day_of(each.instant) for each in within if each.units < 0]
         months = {(day.year, day.month) for day in days}
         enforced += Fraction(of.consumed, len(months)) if months else 0
-    yield from _differing(CANCELLED, here, here + cancelled)
-    yield from _differing(IN_UTC, here, in_utc)
-    yield from _differing(MONTHS_WITH_CONSUMPTION, here, enforced)
+    yield CANCELLED, here, here + cancelled
+    yield IN_UTC, here, in_utc
+    yield MONTHS_WITH_CONSUMPTION, here, enforced
 
 
 def _midnight_in_utc(day: date) -> datetime:
     return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - instants are naive UTC
 
 
-def _days_out(group: Group, window: Window) -> Iterator[OnScreen]:
-    here = group.days_out_of_stock
-    if here is None:
-        return
-    on_screen = _days_on_screen(group.ledger, group, window)
-    yield from _differing(DAYS_OUT, here, on_screen * MICRO)
-
-
-def _days_on_screen(ledger: Ledger, group: Group, window: Window) -> int:
+def _days_on_screen(group: Group, window: Window) -> int:
     """Count the days of the period that begin and end without stock, by the ledger added up forwards."""
-    all_that_moved = sum(each.units for each in ledger.movements) + sum(
-        pair.units_before_floor for pair in group.pairs
-    )
-    unexplained = ledger.stock_now - all_that_moved
-    calendar = window.calendar
-    midnights = [*calendar.midnights(window.flow_start, window.flow_end)]
+    ledger = group.ledger
+    moved = sum(each.units for each in ledger.movements)
+    unexplained = ledger.stock_now - moved - sum(pair.units_before_floor for pair in group.pairs)
+    midnights = [*window.calendar.midnights(window.flow_start, window.flow_end)]
     if midnights[-1] < window.flow_end:
         midnights.append(window.flow_end)
     stock = [ledger.stock_at(midnight) - unexplained for midnight in midnights]
