@@ -195,7 +195,10 @@ def test_months_change_the_run() -> None:
             {"manual": True, "months": "2025-01", "as_of": "2025-02-01"},
             "as_of: each month has its own instant",
         ),
-        ({"manual": True, "months": ["2025-01"]}, "months: Write a month, 2025-01, or a range"),
+        (
+            {"manual": True, "months": ["2025-01"]},
+            "is neither a month nor a range of months: write 2025-01, or",
+        ),
         ({"manual": True, "months": "2025-02..2025-01"}, "months: '2025-02..2025-01' ends before it begins"),
     ],
 )

@@ -14,38 +14,33 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
-from msupply_dhis2.domain.reading import (
-    Event,
-    MetricNames,
-    Names,
-    Text,
-    parse_event,
-    with_names,
-)
+from msupply_dhis2.domain.reading import Event, MetricNames, Names, Text, parse_event
 from msupply_dhis2.errors import EventError
+from msupply_dhis2.mapping import Rows
 from msupply_dhis2.periods import Basis, Calendar, Interval, PeriodFormat
-from msupply_dhis2.settings import DataElementRow, Settings
+from msupply_dhis2.settings import Settings
 from msupply_dhis2.text import Choice
 
-FIRST_YEAR = 2000
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+CLOCK_SKEW = timedelta(minutes=5)
 MOST_MONTHS = 120
 """Ten years in one event: more is more likely a slip than meant."""
 
-_RANGE = re.compile(r"(\d{4})-(\d\d)(?:\s*\.\.\s*(\d{4})-(\d\d))?", re.ASCII)
+EXAMPLES = '{"manual": true}, {"manual": true, "basis": "previous_month", "dry_run": true} or {"interval": "monthly"}'
+
+_RANGE = re.compile(r"(\d{4}-\d\d)(?:\s*\.\.\s*(\d{4}-\d\d))?", re.ASCII)
 
 
-def parse_months(text: str) -> tuple[date, ...]:
+def parse_months(text: object) -> tuple[date, ...]:
     """Read a range, ``2025-01..2025-12`` or ``2025-01``, as the first day of each month, the oldest first.
 
     A ValueError says what is wrong with it, and what to write.
     """
-    match = _RANGE.fullmatch(text.strip())
+    match = _RANGE.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(
-            f"'{text}' is neither a month nor a range of months: write 2025-01, or 2025-01..2025-12"
-        )
-    first = _month(text, match[1], match[2])
-    last = _month(text, match[3], match[4]) if match[3] else first
+        said = f"'{text}' is neither a month nor a range of months: write 2025-01, or 2025-01..2025-12"
+        raise ValueError(said)
+    first, last = _month(match[1]), _month(match[2] or match[1])
     if last < first:
         raise ValueError(
             f"'{text}' ends before it begins: write the earlier month first, {last:%Y-%m}..{first:%Y-%m}"
@@ -65,25 +60,19 @@ def written_months(months: Sequence[date]) -> str:
     return first if first == last else f"{first}..{last}"
 
 
-def _month(text: str, year: str, month: str) -> date:
+def _month(text: str) -> date:
     try:
-        first_day = date(int(year), int(month), 1)
+        first_day = date.fromisoformat(f"{text}-01")
     except ValueError:
-        raise ValueError(f"'{text}': there is no month {year}-{month}") from None
-    if first_day.year < FIRST_YEAR:
-        raise ValueError(f"'{text}' lies before the year {FIRST_YEAR}: is the year right?")
+        raise ValueError(f"there is no month {text}") from None
+    if first_day < EARLIEST.date():
+        raise ValueError(f"'{text}' lies before the year {EARLIEST.year}: is the year right?")
     return first_day
 
 
 def _shifted(month: date, by: int) -> date:
     years, index = divmod(month.month - 1 + by, 12)
     return date(month.year + years, index + 1, 1)
-
-
-CLOCK_SKEW = timedelta(minutes=5)
-EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
-EXAMPLES = '{"manual": true}, {"manual": true, "basis": "previous_month", "dry_run": true} or {"interval": "monthly"}'
-UNFILLED_SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
 
 class BasisChoice(Choice):
@@ -98,20 +87,20 @@ class BasisChoice(Choice):
         return basis_of_row if self is BasisChoice.AS_IN_SETTINGS else Basis(self.value)
 
 
-def _months(value: object) -> object:
-    """Take a range of months as it is written."""
-    if value is None or isinstance(value, tuple):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("Write a month, 2025-01, or a range of months, 2025-01..2025-12")  # noqa: TRY004 pydantic's
-    return parse_months(value)
-
-
 class Export(Choice):
     """What is written into a file instead of being sent."""
 
     VALUES = "values"
     MAPPING = "mapping"
+
+
+def _filled_in(scheduled_time: object) -> object:
+    if scheduled_time == "<aws.scheduler.scheduled-time>":
+        raise ValueError(
+            f"still reads {scheduled_time}: EventBridge Scheduler replaces this by the time of the schedule. To invoke "
+            "compute by hand, give a time such as 2026-02-01T01:00:00Z instead."
+        )
+    return scheduled_time
 
 
 class ComputeEvent(Event):
@@ -123,18 +112,16 @@ class ComputeEvent(Event):
     """
 
     interval: Interval | None = None
-    scheduled_time: datetime | None = None
+    scheduled_time: Annotated[datetime, BeforeValidator(_filled_in)] | None = None
     manual: bool = False
     export: Export | None = None
     check_database: bool = False
     settings: Text | None = None
     as_of: Text | None = None
     basis: BasisChoice | None = None
-    months: Annotated[
-        tuple[date, ...] | None,
-        BeforeValidator(_months),
-        PlainSerializer(lambda months: months and written_months(months)),
-    ] = None
+    months: (
+        Annotated[tuple[date, ...], BeforeValidator(parse_months), PlainSerializer(written_months)] | None
+    ) = None
     metrics: MetricNames | None = None
     stores: Names | None = None
     items: Names | None = None
@@ -147,34 +134,29 @@ class ComputeEvent(Event):
     def _ask_for_one_thing(self) -> Self:
         if (self.interval is not None) + self.manual + (self.export is not None) + self.check_database != 1:
             raise ValueError("The event must hold exactly one of interval, manual, export and check_database")
-        # All other fields say how something is sent; the mapping is of all stores and items.
-        allowed, why = {"export"}, "sends nothing and holds all stores and items"
-        if self.export is Export.VALUES:
-            allowed |= {"as_of", "basis", "months", "metrics", "stores", "items"}
-            why = "sends nothing"
-        others = [name for name in type(self).model_fields if name in self.model_fields_set - allowed]
-        if self.export is not None and others:
-            raise ValueError(
-                f'{", ".join(others)}: not with "export": "{self.export}", which {why}. Leave it out'
-            )
+        if self.export is not None:
+            # All other fields say how something is sent; the mapping is of all stores and items.
+            allowed, why = {"export"}, "sends nothing and holds all stores and items"
+            if self.export is Export.VALUES:
+                allowed |= {"as_of", "basis", "months", "metrics", "stores", "items"}
+                why = "sends nothing"
+            if others := ", ".join(sorted(self.model_fields_set - allowed)):
+                raise ValueError(f'{others}: not with "export": "{self.export}", which {why}. Leave it out')
         if self.settings is not None and not self.check_database:
-            raise ValueError(
-                "settings: only together with check_database, which looks at what would be mapped by them"
-            )
+            raise ValueError("settings: only check_database has them")
         if self.while_off and not self.manual:
-            raise ValueError(
-                "while_off: only a manual event has it, because no schedule sends while Use DHIS2 is off"
-            )
+            raise ValueError("while_off: only a manual event has it")
+        return self
+
+    @model_validator(mode="after")
+    def _ask_for_months_alone(self) -> Self:
         if self.months is None:
             return self
         if not self.is_by_hand:
-            raise ValueError(
-                'months: only a manual event has them, or an export of values: {"manual": true, "months": "2025-01..2025-12"}'
-            )
+            raise ValueError("months: only a manual event has them, or an export of values")
         if self.basis is BasisChoice.CURRENT_DAY:
             raise ValueError(
-                "basis: a month that is over has no current day. Leave basis out, or write previous_month to send "
-                "the rows on a current day basis too, with the values of each month's end"
+                "basis: a month that is over has no current day. Write previous_month, or leave it out"
             )
         if self.as_of is not None:
             raise ValueError("as_of: each month has its own instant. Leave as_of out, or leave months out")
@@ -210,14 +192,8 @@ class ComputeEvent(Event):
 
 def parse_compute_event(event: object) -> ComputeEvent:
     """Read an event to compute; an EventError has a sentence for each field that is wrong, and examples."""
-    event = with_names(event)
     if not isinstance(event, Mapping):
         raise EventError(f"The event must be a JSON object, for example {EXAMPLES}.")
-    if event.get("scheduled_time") == UNFILLED_SCHEDULED_TIME:
-        raise EventError(
-            f"scheduled_time still reads {UNFILLED_SCHEDULED_TIME}: EventBridge Scheduler replaces this by the "
-            "time of the schedule. To invoke compute by hand, give a time such as 2026-02-01T01:00:00Z instead."
-        )
     return parse_event(ComputeEvent, event, f"for example {EXAMPLES}")
 
 
@@ -255,28 +231,26 @@ def require_known(as_of: datetime, now: datetime) -> None:
         )
 
 
-def rows_asked_for(event: ComputeEvent, settings: Settings) -> tuple[tuple[DataElementRow, Basis], ...]:
+def rows_asked_for(event: ComputeEvent, settings: Settings) -> Rows:
     """Return the active rows that the event asks for, each with the basis that holds for it."""
-    return tuple(
+    return [
         (row, event.basis_choice.of_row(row.basis))
         for row in settings.active_rows
-        if (event.interval is None or row.interval is event.interval)
-        and (event.metrics is None or row.metric in event.metrics)
-    )
+        if event.interval in {None, row.interval} and (event.metrics is None or row.metric in event.metrics)
+    ]
+
+
+def rows_of_past(rows: Rows) -> Rows:
+    """Keep the rows that a month that is over has values for."""
+    return [(row, basis) for row, basis in rows if basis is Basis.PREVIOUS_MONTH]
 
 
 def run_id(event: ComputeEvent, as_of: datetime) -> str:
     """Name the run, ``20260201T010000Z-monthly-1f0c2a9b``: the same for the same event at the same instant."""
     moment = as_of.astimezone(UTC)
-    content = json.dumps(
-        [
-            moment.isoformat(),
-            event.model_dump(mode="json", exclude={"scheduled_time", "as_of", "while_off", "settings"}),
-        ],
-        sort_keys=True,
-    )
-    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    return f"{moment:%Y%m%dT%H%M%SZ}-{event.started_by}-{digest}"
+    asked = event.model_dump(mode="json", exclude={"scheduled_time", "as_of", "while_off", "settings"})
+    content = json.dumps([moment.isoformat(), asked], sort_keys=True)
+    return f"{moment:%Y%m%dT%H%M%SZ}-{event.started_by}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 class MonthStep(BaseModel):
@@ -302,7 +276,7 @@ def month_steps_of_range(
             f"months: {months[-1]:%Y-%m} is not over yet. The last month that is: {latest:%Y-%m}. For the current "
             'month leave months out: {"manual": true} is about today.'
         )
-    return tuple(_step(month, calendar) for month in _ends(months, latest, period))
+    return tuple(_steps(months, latest, calendar, period).values())
 
 
 def month_steps_before(
@@ -310,8 +284,8 @@ def month_steps_before(
 ) -> tuple[MonthStep, ...]:
     """Return a step for each of so many months before the month of a monthly run, the oldest first."""
     own = _last_month(as_of, calendar)
-    ends = _ends((_shifted(own, -by) for by in range(number, 0, -1)), own, period)
-    return tuple(_step(month, calendar) for month in ends if month != own)
+    steps = _steps((_shifted(own, -by) for by in range(number, 0, -1)), own, calendar, period)
+    return tuple(step for month, step in steps.items() if month != own)
 
 
 def _last_month(instant: datetime, calendar: Calendar) -> date:
@@ -319,8 +293,10 @@ def _last_month(instant: datetime, calendar: Calendar) -> date:
     return _shifted(calendar.day_of(instant.astimezone(UTC).replace(tzinfo=None)), -1)
 
 
-def _ends(months: Iterable[date], latest: date, period: PeriodFormat) -> Iterable[date]:
-    """Return of each period the last month that is over, even where it is not among these months.
+def _steps(
+    months: Iterable[date], latest: date, calendar: Calendar, period: PeriodFormat
+) -> dict[date, MonthStep]:
+    """Return a step for each period, about the last month of it that is over, even where it is not among these months.
 
     Where a period has more than one month, a later month's values replace an earlier one's.
     """
@@ -328,20 +304,11 @@ def _ends(months: Iterable[date], latest: date, period: PeriodFormat) -> Iterabl
     def label(month: date) -> str:
         return period.label(_shifted(month, 1) - timedelta(1))
 
-    ends: dict[date, None] = {}
+    steps = {}
     for month in months:
         end = month
         while end < latest and label(_shifted(end, 1)) == label(month):
             end = _shifted(end, 1)
-        ends[end] = None
-    return ends
-
-
-def _step(month: date, calendar: Calendar) -> MonthStep:
-    as_of = calendar.start_of_day(_shifted(month, 1)).replace(tzinfo=UTC).astimezone(calendar.time_zone)
-    return MonthStep(as_of=as_of, month=f"{month:%Y-%m}")
-
-
-def rows_of_past[Row](rows: Sequence[tuple[Row, Basis]]) -> tuple[tuple[Row, Basis], ...]:
-    """Keep the rows that a month that is over has values for."""
-    return tuple((row, basis) for row, basis in rows if basis is Basis.PREVIOUS_MONTH)
+        as_of = calendar.start_of_day(_shifted(end, 1)).replace(tzinfo=UTC).astimezone(calendar.time_zone)
+        steps[end] = MonthStep(as_of=as_of, month=f"{end:%Y-%m}")
+    return steps
