@@ -156,11 +156,6 @@ class Mapper:
         windows = {basis: window(basis, as_of, calendar, settings.period) for basis in bases}
         return cls(settings, rows, windows)
 
-    @property
-    def periods(self) -> frozenset[str]:
-        """The periods in DHIS2 that the values are about."""
-        return frozenset(window.period for window in self.windows.values())
-
     def data_values(
         self, history: GroupHistory | GroupReports, values: Mapping[Basis, GroupValues]
     ) -> list[DataValue]:

@@ -309,7 +309,7 @@ def test_not_a_shard(stack: Stack) -> None:
     assert not is_given_back(stack.work(message))
     (dead,) = stack.aws.messages(stack.aws.failed_shard_queue_url)
     assert dead["Body"] == '{"manual": true}'
-    assert "not a shard" in dead["MessageAttributes"]["reason"]["StringValue"]
+    assert "does not understand this shard" in dead["MessageAttributes"]["reason"]["StringValue"]
 
 
 def test_shard_by_hand(

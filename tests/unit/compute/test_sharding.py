@@ -118,10 +118,10 @@ def test_message_version() -> None:
 
 
 def test_without_first_step() -> None:
-    rest = shard().rest
+    rest = shard().after(1)
     assert rest == shard(steps=STEPS[1:])
     assert rest is not None
-    assert rest.rest is None
+    assert rest.after(1) is None
     assert (shard().name, rest.name) == ("Shard 3 of 12, 2025-12", "Shard 3 of 12")
     assert (shard().parts[0], rest.parts[0]) == ("3/12/2025-12", "3/12")
 
@@ -129,7 +129,7 @@ def test_without_first_step() -> None:
 def test_identity_is_content() -> None:
     # Planned again, when other stores have grown, number 3 may be other org units.
     assert shard(number=4).key == shard().key
-    others = [shard(org_units=("OU_KAMO",)), shard(planned_by="request-2"), shard().rest]
+    others = [shard(org_units=("OU_KAMO",)), shard(planned_by="request-2"), shard().after(1)]
     assert len({shard().key, *(other.key for other in others if other)}) == 4
 
 

@@ -20,18 +20,18 @@ from msupply_dhis2.compute.event import (
     rows_of_past,
 )
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan, read_mapped
-from msupply_dhis2.compute.result import ComputeResult, Rows, Status
+from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.compute.sharding import Shard, divide
 from msupply_dhis2.compute.values import (
     ClaimValues,
     OrgUnitValues,
     Publisher,
-    StepResult,
+    Tally,
     groups_of,
     values_of_org_units,
 )
 from msupply_dhis2.domain.batch import Age, Batch
-from msupply_dhis2.mapping import Mapper
+from msupply_dhis2.mapping import Mapper, Rows
 from msupply_dhis2.periods import Calendar, Interval
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source
@@ -62,54 +62,46 @@ class ComputeJob:
     compare: Compare | None = None
     claim: ClaimValues | None = None
     watch: Callable[[OrgUnitValues, int], None] | None = None
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def run(self, shard: Shard) -> ComputeResult:
         """Compute a whole run, or a shard of one; what a user can be told about leaves as an error of theirs only."""
         event, about = shard.event, result.of(shard)
         if event.is_off(self.settings):
-            return about.ended(Status.OFF, result.OFF)
+            return result.off(about)
         self.settings.require_complete()
         asked = rows_asked_for(event, self.settings)
         rows = rows_of_past(asked) if event.months or shard.step.month else asked
         if not rows:
             # Of a shard: the settings were changed since.
-            return result.no_row(about, event, asked)
+            return result.nothing_to_do(about, event, asked)
         if shard.is_whole_run:
             shard = shard.model_copy(update={"steps": self._steps(shard, rows)})
         with self.open_database() as source:
-            read_at = self.clock()
+            read_at = datetime.now(UTC)
             mapped = read_mapped(source, self.settings, [row for row, _ in rows])
             plan = make_run_plan(event, self.settings, mapped, shard.org_units)
-            about = result.about_mapped(
-                about, mapped, self.settings, shard, result.without_months(asked, rows)
-            )
-            missing = mapped.catalogue.missing_metrics
-            rows = tuple((row, basis) for row, basis in rows if row.metric not in missing)
+            left_out = result.without_months(asked, rows)
+            about = result.about_mapped(about, mapped, self.settings, shard, left_out)
+            rows = [each for each in rows if each[0].metric not in mapped.catalogue.missing_metrics]
             if not rows:
-                return about.ended(
-                    Status.NOTHING_TO_DO,
-                    "mSupply's database lacks what all metrics of this run need. The log names it.",
-                )
+                return result.all_missing(about)
             shard, *others = self._divided(shard, plan, rows, source)
             if others:
                 return result.planned(about, [shard, *others])
-            is_all = self.lines_per_invocation is None
-            done = []
-            for step in shard.steps if is_all else shard.steps[:1]:
+            steps = shard.steps if self.lines_per_invocation is None else shard.steps[:1]
+            tally = Tally()
+            for step in steps:
                 its_rows = rows_of_past(rows) if step.month else rows
                 mapper = Mapper.at(step.as_of, self.calendar, self.settings, its_rows)
                 publisher = self._publisher(step, shard, plan, mapper, read_at)
-                came_to = StepResult(step, mapper.periods, publisher)
-                groups = groups_of(source, plan, mapper)
-                for values in values_of_org_units(groups, plan, mapper, came_to):
+                for values in values_of_org_units(groups_of(source, plan, mapper), plan, mapper, tally):
                     if self.watch is not None:
                         self.watch(values, len(plan.org_units))
                     publisher.add(values)
                 publisher.flush()
-                came_to.data_warnings = source.warnings()
-                done.append(came_to)
-        return result.computed(about, event, done, None if is_all else shard.rest)
+                prefix = f"{step.month}: " if len(steps) > 1 and step.month else ""
+                tally.end_step(publisher, source.warnings(), prefix)
+        return result.computed(about, shard, steps, tally)
 
     def _divided(self, shard: Shard, plan: RunPlan, rows: Rows, source: Source) -> list[Shard]:
         """Return the shards of a run, at least one, because it has at least one org unit; a shard stays as it is."""
@@ -131,8 +123,7 @@ class ComputeJob:
             return month_steps_of_range(event.months, as_of, self.calendar, period)
         if event.interval is not Interval.MONTHLY or not rows_of_past(rows):
             return shard.steps
-        restated = month_steps_before(self.settings.restate_months, as_of, self.calendar, period)
-        return (shard.step, *restated)
+        return (*shard.steps, *month_steps_before(self.settings.restate_months, as_of, self.calendar, period))
 
     def _publisher(
         self, step: MonthStep, shard: Shard, plan: RunPlan, mapper: Mapper, read_at: datetime
@@ -153,16 +144,15 @@ class ComputeJob:
 
 
 def _scope_of(plan: RunPlan, mapper: Mapper, shard: Shard) -> RunScope:
-    periods = [(row.metric, mapper.windows[basis].period) for row, basis in mapper.rows]
+    event = shard.event
+    periods = {(row.metric, mapper.windows[basis].period) for row, basis in mapper.rows}
     # What is mapped no longer is in no shard: the first of them looks after it.
-    is_limited = shard.event.stores is not None or shard.number > 1
+    is_limited = event.stores is not None or shard.number > 1
     return RunScope(
-        periods={
-            metric: frozenset(period for other, period in periods if other is metric) for metric, _ in periods
-        },
+        periods={metric: frozenset(each for its, each in periods if its is metric) for metric, _ in periods},
         org_units=frozenset(org_unit.code for org_unit in plan.org_units),
         mapped=None if is_limited else plan.mapped.codes,
-        all_items=shard.event.items is None,
-        full=shard.event.full,
-        confirm_deletions=shard.event.confirm_deletions,
+        all_items=event.items is None,
+        full=event.full,
+        confirm_deletions=event.confirm_deletions,
     )

@@ -1,6 +1,6 @@
 """What an invocation of compute came to, as fields and as sentences."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -10,26 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from msupply_dhis2.compute.event import ComputeEvent, MonthStep
 from msupply_dhis2.compute.plan import Mapped
 from msupply_dhis2.compute.sharding import Shard
-from msupply_dhis2.compute.values import MOST_ROWS_NAMED, StepResult
+from msupply_dhis2.compute.values import MOST_ROWS_NAMED, Tally
 from msupply_dhis2.domain.mapped import MappedNames
-from msupply_dhis2.metrics.reports import sentences
-from msupply_dhis2.periods import Basis
-from msupply_dhis2.settings import DataElementRow, Settings
+from msupply_dhis2.mapping import Rows
+from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.run import groups_skipped
 from msupply_dhis2.text import count, listed
 
 ONE_IN = 10
 """Where more than one in so many groups of an invocation is left out for rows that cannot be read, its run is incomplete."""
-
-
-type Rows = Sequence[tuple[DataElementRow, Basis]]
-"""Rows of the settings, each with the basis that holds for it."""
-
-
-OFF = (
-    "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
-    "(make settings); a dry run computes without it, and a manual event with while_off: true sends by hand."
-)
 
 
 class Status(StrEnum):
@@ -109,107 +98,81 @@ def of(shard: Shard) -> ComputeResult:
 
 
 def about_mapped(
-    about: ComputeResult, mapped: Mapped, settings: Settings, shard: Shard, notes: Iterable[str]
+    about: ComputeResult, mapped: Mapped, settings: Settings, shard: Shard, left_out: Iterator[str]
 ) -> ComputeResult:
     """Tell of a run about stores, items and settings, of a shard what is mapped no longer."""
     if shard.org_units is None:
-        warnings = (*mapped.warnings(settings), *notes)
+        warnings = (*mapped.warnings(settings), *left_out)
         return about.model_copy(update={"skipped": mapped.skipped, "warnings": warnings})
     gone = [code for code in shard.org_units if code not in mapped.codes]
     told = f"No longer mapped in mSupply, and not sent: org units {listed(gone)}."
     return about.model_copy(update={"warnings": (told,)}) if gone else about
 
 
-def computed(
-    about: ComputeResult, event: ComputeEvent, steps: Sequence[StepResult], rest: Shard | None
-) -> ComputeResult:
-    """Return what the steps of an invocation came to, all together, and the ``rest`` that other invocations do."""
-    unreadable_groups = sum(step.unreadable_groups for step in steps)
-    incomplete = ONE_IN * unreadable_groups > sum(step.groups for step in steps)
-    # The same rows in each step.
-    unreadable_rows = dict.fromkeys(row for step in steps for row in step.unreadable_rows)
-    collisions, data_warnings = list[str](), list[str]()
-    for each in steps:
-        # Two months may be odd in different ways.
-        prefix = f"{each.step.month}: " if len(steps) > 1 and each.step.month else ""
-        collisions += (f"{prefix}{what.sentence(number)}" for what, number in each.collisions.items())
-        data_warnings += (f"{prefix}{warning}" for warning in _warnings(each))
-    publishers = [step.publisher for step in steps]
-    deltas = [publisher.delta.found for publisher in publishers if publisher.delta is not None]
-    sent = Status.DRY_RUN if event.dry_run else Status.SENT
+def computed(about: ComputeResult, shard: Shard, steps: Sequence[MonthStep], tally: Tally) -> ComputeResult:
+    """Return what steps of a shard came to, all together; other invocations do the rest."""
+    incomplete = ONE_IN * tally.unreadable_groups > tally.groups
+    rest = shard.after(len(steps))
+    sent = Status.DRY_RUN if shard.event.dry_run else Status.SENT
     result = about.ended(
-        sent if event.export is None else Status.EXPORTED,
+        sent if shard.event.export is None else Status.EXPORTED,
         "",
-        month=steps[0].step.month if len(steps) == 1 else None,
-        periods=tuple(sorted(frozenset().union(*(step.periods for step in steps)))),
-        stores=len(set[str]().union(*(step.stores for step in steps))),
-        customers=len(set[str]().union(*(step.customers for step in steps))),
-        items=len(set[str]().union(*(step.items for step in steps))),
-        values=sum(step.values for step in steps),
-        batches=sum(publisher.batches for publisher in publishers),
-        already_stored=sum(found.unchanged for found in deltas),
-        vanished=sum(found.vanished.total() for found in deltas),
-        deletions=sum(publisher.deletions for publisher in publishers),
-        unreadable_groups=unreadable_groups,
-        unreadable_rows=tuple(unreadable_rows),
+        month=steps[0].month if len(steps) == 1 else None,
+        periods=tuple(sorted(tally.periods)),
+        stores=len(tally.stores),
+        customers=len(tally.customers),
+        items=len(tally.items),
+        values=tally.values,
+        batches=tally.batches,
+        already_stored=tally.already_stored,
+        vanished=tally.vanished,
+        deletions=tally.deletions,
+        unreadable_groups=tally.unreadable_groups,
+        unreadable_rows=tuple(tally.unreadable_rows),
         incomplete=incomplete,
-        skipped=(*about.skipped, *collisions, *unreadable_rows),
-        warnings=(
-            *about.warnings,
-            *_about_unreadable(unreadable_groups, len(unreadable_rows), incomplete=incomplete),
-            *data_warnings,
-        ),
+        skipped=(*about.skipped, *tally.collided, *tally.unreadable_rows),
+        warnings=(*about.warnings, *_about_unreadable(tally, incomplete=incomplete), *tally.notes),
         to_follow=() if rest is None else (rest,),
     )
-    return result.ended(result.status, _summary(result, [step.step for step in steps], rest))
+    return result.ended(result.status, _summary(result, steps, rest))
 
 
-def _warnings(step: StepResult) -> Iterator[str]:
-    yield from step.data_warnings
-    for warning, number in sorted(step.warnings.items()):
-        yield f"{warning.meaning}: {number:,}."
-    yield from sentences(step.not_sent)
-    if step.publisher.delta is not None:
-        yield from step.publisher.delta.warnings()
-
-
-def _about_unreadable(groups: int, rows: int, *, incomplete: bool) -> Iterator[str]:
+def _about_unreadable(tally: Tally, *, incomplete: bool) -> Iterator[str]:
     """Yield what rows that cannot be read cost, and what to do."""
-    if not groups:
+    if not tally.unreadable_groups:
         return
+    rows = len(tally.unreadable_rows)
     named = f"the first {rows:,} of these rows" if rows == MOST_ROWS_NAMED else "these rows"
     too_many = f" That is more than one in {ONE_IN}, so the run ends incomplete." if incomplete else ""
     yield (
-        f"{groups_skipped(groups)}.{too_many} What DHIS2 has of them stays. What is skipped names {named}: ask whoever looks "
-        "after mSupply to correct them, and invoke compute again."
+        f"{groups_skipped(tally.unreadable_groups)}.{too_many} What DHIS2 has of them stays. What is skipped names {named}: "
+        "ask whoever looks after mSupply to correct them, and invoke compute again."
     )
 
 
 def _summary(result: ComputeResult, steps: Sequence[MonthStep], rest: Shard | None) -> str:
-    places = {"store": result.stores, "customer": result.customers}
-    named_places = [count(number, kind) for kind, number in places.items() if number] or ["0 stores"]
-    counts = f"{count(result.values, 'value')} of {', '.join(named_places)} and {count(result.items, 'item')}"
+    places = [count(result.stores, "store")] if result.stores or not result.customers else []
+    places += [count(result.customers, "customer")] if result.customers else []
+    counts = f"{count(result.values, 'value')} of {', '.join(places)} and {count(result.items, 'item')}"
     if result.status is not Status.EXPORTED:
         counts += f" in {count(result.batches, 'batch', 'batches')}"
     if any(step.month for step in steps):
         counts = f"{named(steps)}: {counts}"
-    if result.status is not Status.SENT:
-        kind = "Export" if result.status is Status.EXPORTED else "Dry run"
-        sentences = [f"{kind}: {counts}. Nothing was sent."]
+    if result.status is Status.SENT:
+        said = f"{counts}, on the way to DHIS2." if result.batches else f"{counts}: nothing to send to DHIS2."
     else:
-        sentences = [
-            f"{counts}, on the way to DHIS2." if result.batches else f"{counts}: nothing to send to DHIS2."
-        ]
-        if result.already_stored:
-            unchanged = count(result.already_stored, "value is", "values are")
-            sentences.append(f"{unchanged} not sent, because DHIS2 has the same already.")
-        if result.deletions:
-            sentences.append(f"{count(result.deletions, 'value')} to be deleted in DHIS2.")
+        kind = "Export" if result.status is Status.EXPORTED else "Dry run"
+        said = f"{kind}: {counts}. Nothing was sent."
+    if result.status is Status.SENT and result.already_stored:
+        unchanged = count(result.already_stored, "value is", "values are")
+        said += f" {unchanged} not sent, because DHIS2 has the same already."
+    if result.status is Status.SENT and result.deletions:
+        said += f" {count(result.deletions, 'value')} to be deleted in DHIS2."
     if result.unreadable_groups:
-        sentences.append(f"{groups_skipped(result.unreadable_groups)}.")
+        said += f" {groups_skipped(result.unreadable_groups)}."
     if rest is not None:
-        sentences.append(f"Other invocations follow for: {named(rest.steps)}.")
-    return " ".join(sentences)
+        said += f" Other invocations follow for: {named(rest.steps)}."
+    return said
 
 
 def named(steps: Sequence[MonthStep]) -> str:
@@ -231,6 +194,15 @@ def planned(about: ComputeResult, shards: Sequence[Shard]) -> ComputeResult:
     return about.ended(Status.PLANNED, message, shards=len(shards), to_follow=tuple(shards))
 
 
+def off(about: ComputeResult) -> ComputeResult:
+    """Return that nothing is computed, because Use DHIS2 is off."""
+    return about.ended(
+        Status.OFF,
+        "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
+        "(make settings); a dry run computes without it, and a manual event with while_off: true sends by hand.",
+    )
+
+
 def stopped(about: ComputeResult) -> ComputeResult:
     """Return that nothing is computed, because somebody stopped the run."""
     return about.ended(
@@ -240,24 +212,28 @@ def stopped(about: ComputeResult) -> ComputeResult:
     )
 
 
-def no_row(about: ComputeResult, event: ComputeEvent, asked: Rows) -> ComputeResult:
-    """Return that no row of the settings has anything to compute."""
-    if asked:
-        return about.ended(Status.NOTHING_TO_DO, " ".join(without_months(asked, ())))
-    limits = f" with the interval '{event.interval.value}'" if event.interval else ""
+def all_missing(about: ComputeResult) -> ComputeResult:
+    """Return that the database lacks what the metrics need."""
+    message = "mSupply's database lacks what all metrics of this run need. The log names it."
+    return about.ended(Status.NOTHING_TO_DO, message)
+
+
+def nothing_to_do(about: ComputeResult, event: ComputeEvent, asked: Rows) -> ComputeResult:
+    """Return that no row of the settings has anything to compute, of those that the event asks for, or that there are none."""
+    limits = f" with the interval '{event.interval}'" if event.interval else ""
     if event.metrics:
         limits += f" for {', '.join(metric.label for metric in event.metrics)}"
-    return about.ended(
-        Status.NOTHING_TO_DO,
+    no_row = (
         f"No active row of 'Data elements to push'{limits}: nothing to compute. "
-        "To send it, tick Active and choose the interval in the settings.",
+        "To send it, tick Active and choose the interval in the settings."
     )
+    return about.ended(Status.NOTHING_TO_DO, " ".join(without_months(asked, ())) or no_row)
 
 
 def without_months(asked: Rows, rows: Rows) -> Iterator[str]:
     """Yield which rows a range of months leaves out."""
-    if skipped := [row.metric.label for row, basis in asked if (row, basis) not in rows]:
+    if left_out := [row.metric.label for row, basis in asked if (row, basis) not in rows]:
         yield (
-            f"Not sent for months that are over, because of their basis 'current day': {', '.join(skipped)}. To "
+            f"Not sent for months that are over, because of their basis 'current day': {', '.join(left_out)}. To "
             'send them too, with the values of each month\'s end, add "basis": "previous_month" to the event.'
         )

@@ -59,18 +59,17 @@ class Shard(BaseModel):
     @property
     def parts(self) -> list[str]:
         """What its steps are known by among the parts of the run: ``3/12``, ``3/12/2026-01``."""
-        months = (f"/{step.month}" if step.month else "" for step in self.steps)
-        return [f"{self.number}/{self.of}{month}" for month in months]
+        return ["/".join(filter(None, (str(self.number), str(self.of), step.month))) for step in self.steps]
 
     @property
     def step(self) -> MonthStep:
         """The step to do next."""
         return self.steps[0]
 
-    @property
-    def rest(self) -> Self | None:
-        """What is to follow once the next step is done."""
-        return self.model_copy(update={"steps": self.steps[1:]}) if len(self.steps) > 1 else None
+    def after(self, steps: int) -> Self | None:
+        """Return what is to follow once so many steps are done."""
+        rest = self.steps[steps:]
+        return self.model_copy(update={"steps": rest}) if rest else None
 
     @property
     def key(self) -> str:
@@ -83,17 +82,12 @@ class Shard(BaseModel):
 
     def divided(self, parts: Sequence[Sequence[OrgUnit]], lines: Mapping[str, int]) -> list[Self]:
         """Return a shard for each part of its org units."""
-        return [
-            self.model_copy(
-                update={
-                    "number": number,
-                    "of": len(parts),
-                    "ledger_lines": count_ledger_lines(org_units, lines),
-                    "org_units": tuple(org_unit.code for org_unit in org_units),
-                }
-            )
-            for number, org_units in enumerate(parts, start=1)
-        ]
+        shards = []
+        for number, part in enumerate(parts, start=1):
+            org_units = tuple(org_unit.code for org_unit in part)
+            facts = {"ledger_lines": count_ledger_lines(part, lines), "org_units": org_units}
+            shards.append(self.model_copy(update={"number": number, "of": len(parts), **facts}))
+        return shards
 
     def require_known(self, now: datetime) -> None:
         """Raise a ShardError where a step, as somebody has written it, is about the future, or before any mSupply."""
@@ -126,8 +120,8 @@ def parse_shard(event: str | Mapping[object, object]) -> Shard:
         # Of a message on a queue nobody knows what it holds.
         faults = fault_sentences(error.errors(include_url=False, include_input=False), ShardEvent)
     what_to_do = (
-        "This is not a shard that this version of msupply-dhis2 understands. Only compute writes to the queue of "
-        "shards: invoke it with the run's event again, which plans again."
+        "This version of msupply-dhis2 does not understand this shard. Only compute writes to the queue of shards: "
+        "invoke it with the run's event again, which plans again."
     )
     raise ShardError("\n".join((what_to_do, *faults)))
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from functools import partial
 from itertools import chain, groupby
 
-from msupply_dhis2.compute.event import MonthStep
 from msupply_dhis2.compute.plan import RunPlan
 from msupply_dhis2.domain.batch import Age, Batch, Operation, Strip, encode, small_enough
 from msupply_dhis2.domain.choices import CustomerReceived
@@ -17,7 +16,7 @@ from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, OrgUnit
 from msupply_dhis2.mapping import Collision, Mapper, without_collisions
 from msupply_dhis2.metrics import GroupValues, StockWarning, calculate, floor
-from msupply_dhis2.metrics.reports import NotSent, report_values
+from msupply_dhis2.metrics.reports import NotSent, report_values, sentences
 from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.source import Source
 from msupply_dhis2.source.customers import customers_of
@@ -25,8 +24,7 @@ from msupply_dhis2.state.delta.filter import DeltaFilter
 from msupply_dhis2.state.ordering.claims import Revision, revisions_of
 
 MOST_ROWS_NAMED = 10_000
-"""How many rows that cannot be read a step names: a table that is damaged as a whole must not fill the memory."""
-
+"""How many rows that cannot be read are named: a table that is damaged as a whole must not fill the memory."""
 
 type ClaimValues = Callable[[Iterable[DataValue], Mapping[Metric, Revision]], None]
 """Takes values before they are sent, with their revisions, so that nothing older replaces them in DHIS2."""
@@ -121,39 +119,43 @@ class Publisher:
             age=self.age,
             while_off=self.while_off,
         )
-        made: list[Batch] = []
-        for payload in strip.cut(is_last=is_last):
-            for batch in small_enough(payload, make):
-                self.batches += 1
-                if self.send is not None:
-                    made.append(batch)
+        made = [batch for payload in strip.cut(is_last=is_last) for batch in small_enough(payload, make)]
+        self.batches += len(made)
         if self.delta is not None:
             # All at once, so that each record is written once; and before the first of them is sent.
-            self.delta.note(made)
+            self.delta.note(made if self.send else ())
         if self.send is not None:
             for batch in made:
                 self.send(batch)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Tally:
-    """What is met on the way to the values.
+    """What is met on the way to the values, and what the steps come to, all together.
 
-    ``stores``, ``customers`` and ``items`` are the ids of those with at least one value. ``groups`` are pairs of an org unit and an item
-    reference, of which some were skipped, because a row that counts for them cannot be read; ``unreadable_rows`` has a
-    sentence about each of these rows, as far as there are no more than ``MOST_ROWS_NAMED``.
+    ``stores``, ``customers`` and ``items`` are the ids of those with at least one value. ``groups`` are pairs of an org
+    unit and an item reference, of which some were skipped, because a row that counts for them cannot be read;
+    ``unreadable_rows`` are sentences about these rows, ``collided`` about what several items claim, ``notes`` about all else.
     """
 
     stores: set[str] = field(default_factory=set)
     customers: set[str] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
+    periods: set[str] = field(default_factory=set)
     values: int = 0
+    batches: int = 0
+    already_stored: int = 0
+    vanished: int = 0
+    deletions: int = 0
+    groups: int = 0
+    unreadable_groups: int = 0
+    unreadable_rows: dict[str, None] = field(default_factory=dict)
+    collided: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    # Of the step that is being worked.
     warnings: Counter[StockWarning] = field(default_factory=Counter)
     collisions: Counter[Collision] = field(default_factory=Counter)
     not_sent: Counter[NotSent] = field(default_factory=Counter)
-    groups: int = 0
-    unreadable_groups: int = 0
-    unreadable_rows: list[str] = field(default_factory=list)
 
     def note(self, of_bases: Iterable[GroupValues]) -> None:
         """Count the warnings of a group, and what is not sent: on two bases it is one line."""
@@ -166,15 +168,28 @@ class Tally:
         if not_sent:
             self.not_sent.update(not_sent)
 
+    def skip(self, rows: Iterable[str]) -> None:
+        """Skip a group because of rows that cannot be read, and name them as far as there are not too many."""
+        self.unreadable_groups += 1
+        for row in rows:
+            if len(self.unreadable_rows) < MOST_ROWS_NAMED:
+                self.unreadable_rows[row] = None
 
-@dataclass(slots=True)
-class StepResult(Tally):
-    """What a step of a run comes to."""
-
-    step: MonthStep
-    periods: frozenset[str]
-    publisher: Publisher
-    data_warnings: tuple[str, ...] = ()
+    def end_step(self, publisher: Publisher, data_warnings: Iterable[str], month: str) -> None:
+        """Add what a step came to; ``month`` is written before its sentences, because two may be odd in different ways."""
+        said = [*data_warnings]
+        said += [f"{warning.meaning}: {number:,}." for warning, number in sorted(self.warnings.items())]
+        said += sentences(self.not_sent)
+        if publisher.delta is not None:
+            said += publisher.delta.warnings()
+            self.already_stored += publisher.delta.found.unchanged
+            self.vanished += publisher.delta.found.vanished.total()
+        self.notes += [f"{month}{each}" for each in said]
+        self.collided += [f"{month}{what.sentence(number)}" for what, number in self.collisions.items()]
+        self.batches += publisher.batches
+        self.deletions += publisher.deletions
+        for counter in (self.warnings, self.collisions, self.not_sent):
+            counter.clear()
 
 
 def values_of_org_units(
@@ -182,11 +197,9 @@ def values_of_org_units(
 ) -> Iterator[OrgUnitValues]:
     """Stream the data values of groups, one org unit after the other, and count what is met on the way."""
     windows = mapper.windows
+    tally.periods |= {window.period for window in windows.values()}
     first_snapshot = min(window.snapshot for window in windows.values())
-    metrics = {
-        basis: frozenset(row.metric for row, basis_of_row in mapper.rows if basis_of_row is basis)
-        for basis in windows
-    }
+    metrics = {basis: {row.metric for row, its in mapper.rows if its is basis} for basis in windows}
     for org_unit, groups in groupby(every_group, key=lambda history: history.org_unit):
         # Of a group no more is kept than this: its history would fill the memory.
         computed: list[tuple[set[str], set[str], list[DataValue]]] = []
@@ -196,8 +209,7 @@ def values_of_org_units(
             tally.groups += 1
             present.append(history.item_group)
             if history.unreadable and (rows := rows_that_count(history, first_snapshot)):
-                tally.unreadable_groups += 1
-                tally.unreadable_rows += rows[: MOST_ROWS_NAMED - len(tally.unreadable_rows)]
+                tally.skip(rows)
                 unreadable |= mapper.identifiers(history.item_group)
                 continue
             values = {
