@@ -186,8 +186,8 @@ def test_ends_of_time() -> None:
         made = window(basis, instant.replace(tzinfo=calendar.time_zone), calendar, PeriodFormat.parse(text))
 
         case = (zone, instant, basis, text)
-        assert made.flow_start <= made.flow_end, case
-        assert made.month_start <= made.month_end, case
+        assert made.flow_start <= made.snapshot, case
+        assert made.month_start <= made.snapshot, case
 
 
 def test_time_zone_name() -> None:
@@ -348,8 +348,7 @@ def test_previous_month() -> None:
 
     assert made.as_of == naive("2026-01-31 11:05")
     assert made.snapshot_date == date(2026, 1, 31)
-    assert (made.month_start, made.month_end) == (made.flow_start, made.flow_end) == (start, end)
-    assert made.snapshot == end
+    assert (made.month_start, made.flow_start, made.snapshot) == (start, start, end)
     assert made.period == "202601"
 
 
@@ -363,7 +362,7 @@ def test_last_instant_of_month() -> None:
 def test_current_day_snapshot() -> None:
     made, calendar = window_of(Basis.CURRENT_DAY, "2026-02-10 15:30")
 
-    assert made.snapshot == made.flow_end == made.month_end == made.as_of == naive("2026-02-10 02:30")
+    assert made.snapshot == made.as_of == naive("2026-02-10 02:30")
     assert made.snapshot_date == date(2026, 2, 10)
     assert made.flow_start == made.month_start == calendar.start_of_day(date(2026, 2, 1))
     assert made.period == "202602"
@@ -383,7 +382,7 @@ def test_current_day_flows(text: str, first_day: str, period: str) -> None:
     made, calendar = window_of(Basis.CURRENT_DAY, "2026-03-01 09:00", text)
 
     assert made.flow_start == calendar.start_of_day(date.fromisoformat(first_day))
-    assert made.flow_end == made.as_of
+    assert made.snapshot == made.as_of
     assert made.month_start == calendar.start_of_day(date(2026, 3, 1))
     assert made.period == period
 
@@ -405,7 +404,7 @@ def test_previous_month_flows(text: str, first_day: str, period: str) -> None:
     made, calendar = window_of(Basis.PREVIOUS_MONTH, "2026-03-15 09:00", text)
 
     assert made.flow_start == calendar.start_of_day(date.fromisoformat(first_day))
-    assert made.flow_end == made.snapshot == calendar.start_of_day(date(2026, 3, 1))
+    assert made.snapshot == calendar.start_of_day(date(2026, 3, 1))
     assert made.month_start == calendar.start_of_day(date(2026, 2, 1))
     assert made.period == period
 

@@ -5,11 +5,11 @@ is half open, ``[start, end)``. Near the ends of what a date can say, everything
 """
 
 import re
-from bisect import bisect_right
+from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
-from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msupply_dhis2.errors import ConfigurationError
@@ -87,12 +87,11 @@ class Calendar:
             return start
         # The time is skipped. Read with the clock of before and of after the gap (PEP 495), it is an instant
         # after and before it; between the two lies the one that is looked for.
-        early, late = _shown(local, self.time_zone, UTC, fold=1), start
-        while late - early > _RESOLUTION:
-            middle = early + (late - early) // 2
-            is_later = _shown(middle, UTC, self.time_zone) >= local
-            early, late = (early, middle) if is_later else (middle, late)
-        return late
+        early = _shown(local, self.time_zone, UTC, fold=1)
+        microseconds = range((start - early) // _RESOLUTION)
+        return early + _RESOLUTION * bisect_left(
+            microseconds, local, key=lambda later: _shown(early + _RESOLUTION * later, UTC, self.time_zone)
+        )
 
     def parse_instant(self, text: str) -> datetime:
         """Read an instant, aware, as somebody has typed it: a date (its first midnight) or a date and time.
@@ -146,7 +145,50 @@ def _shown(local: datetime, there: tzinfo, here: tzinfo, fold: int = 0) -> datet
 
 
 @dataclass(frozen=True, slots=True)
-class _Days:
+class PeriodFormat(ABC):
+    """How the periods of a data set are cut and labelled (the setting "Period format"): by a pattern, or a DHIS2 period type.
+
+    Labels are those of DHIS2, `2026W5` or `2026AprilS1`, in the ISO calendar.
+    """
+
+    text: str
+
+    @staticmethod
+    def parse(text: str) -> "PeriodFormat":
+        """Find a format by its pattern (``YYYYMM``) or the name of a DHIS2 period type (``Monthly``, in any case).
+
+        A ``ValueError`` says why it is neither, and what is allowed.
+        """
+        word = text.strip()
+        if found := _PATTERNS.get(word) or _PERIOD_TYPES.get(word.lower()):
+            return found
+        raise _not_understood(word)
+
+    @abstractmethod
+    def first_day(self, day: date) -> date:
+        """Return the first day of the period that holds a day."""
+
+    @abstractmethod
+    def day_after(self, day: date) -> date:
+        """Return the first day after the period that holds a day."""
+
+    @abstractmethod
+    def label(self, day: date) -> str:
+        """Return the label of the period that holds a day."""
+
+    @property
+    def shorter_than_month(self) -> bool:
+        """Whether a period is part of a month: a day, a week or two weeks."""
+        return not isinstance(self, _Months)
+
+    @property
+    def longer_than_month(self) -> bool:
+        """Whether a period has more than one month."""
+        return isinstance(self, _Months) and self.count > 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Days(PeriodFormat):
     dash: str = ""
 
     def first_day(self, day: date) -> date:
@@ -160,7 +202,7 @@ class _Days:
 
 
 @dataclass(frozen=True, slots=True)
-class _Weeks:
+class _Weeks(PeriodFormat):
     """Weeks from any weekday (Monday is 0), numbered as ISO 8601 does: by the year of their fourth day.
 
     Or pairs of them (``count`` 2), 1 with 2 and so on. Week 53 begins a 27th pair, whose second week is week 1 of the next
@@ -173,19 +215,15 @@ class _Weeks:
     count: int = 1
 
     def first_day(self, day: date) -> date:
-        return add_days(day, -self._days_before(day))
+        _, week = self._number(day)
+        return add_days(day, -((day.weekday() - self.first_weekday) % 7 + (week - 1) % self.count * 7))
 
     def day_after(self, day: date) -> date:
-        return add_days(day, 7 * self.count - self._days_before(day))
+        return add_days(self.first_day(day), 7 * self.count)
 
     def label(self, day: date) -> str:
         year, week = self._number(day)
         return f"{year:04d}{self.infix}{(week - 1) // self.count + 1}"
-
-    def _days_before(self, day: date) -> int:
-        """Return how many days of its period are before a day."""
-        _, week = self._number(day)
-        return (day.weekday() - self.first_weekday) % 7 + (week - 1) % self.count * 7
 
     def _number(self, day: date) -> tuple[int, int]:
         fourth_day = add_days(day, 3 - (day.weekday() - self.first_weekday) % 7)
@@ -193,7 +231,7 @@ class _Weeks:
 
 
 @dataclass(frozen=True, slots=True)
-class _Months:
+class _Months(PeriodFormat):
     """Periods of ``count`` months, counted from ``first_month`` of a year that may not be the calendar's.
 
     DHIS2 names a year from November, and its parts, after the calendar year in which it ends (``year_shift`` 1),
@@ -205,71 +243,69 @@ class _Months:
     first_month: int = 1
     year_shift: int = 0
 
-    def _start(self, day: date) -> int:
-        """Months from the first ``first_month`` there is to the period's start."""
-        months = day.year * 12 + day.month - self.first_month
-        return months - months % self.count
-
-    def _first_of_month(self, months: int) -> date:
-        year, month = divmod(months + self.first_month - 1, 12)
-        if year < date.min.year:
-            return date.min
-        return date.max if year > date.max.year else date(year, month + 1, 1)
-
     def first_day(self, day: date) -> date:
-        return self._first_of_month(self._start(day))
+        return _month(day, -((day.month - self.first_month) % self.count))
 
     def day_after(self, day: date) -> date:
-        return self._first_of_month(self._start(day) + self.count)
+        return _month(self.first_day(day), self.count)
 
     def label(self, day: date) -> str:
-        year, months = divmod(self._start(day), 12)
+        years, months = divmod(day.month - self.first_month, 12)
         return self.template.format(
-            year=year + self.year_shift, number=months // self.count + 1, month=day.month
+            year=day.year + years + self.year_shift, number=months // self.count + 1, month=day.month
         )
 
 
-type _PeriodType = _Days | _Weeks | _Months
+def _month(day: date, later: int) -> date:
+    """Return the first day of the month so many months later, or the first or last date there is."""
+    year, month = divmod(day.year * 12 + day.month - 1 + later, 12)
+    if date.min.year <= year <= date.max.year:
+        return date(year, month + 1, 1)
+    return date.min if later < 0 else date.max
 
-_MONTH = _Months(1, "{year:04d}{month:02d}")
-_YEAR = _Months(12, "{year:04d}")
+
+_PATTERNS: dict[str, PeriodFormat] = {
+    each.text: each
+    for each in (
+        _Months("YYYYMM", 1, "{year:04d}{month:02d}"),
+        _Months("YYYY-MM", 1, "{year:04d}-{month:02d}"),
+        _Days("YYYYMMDD"),
+        _Days("YYYY-MM-DD", "-"),
+        _Months("YYYY", 12, "{year:04d}"),
+    )
+}
+"""The only ones that DHIS2 takes apart; of any other it says that the period is invalid."""
 
 # Up to 2.37 DHIS2 has no QuarterlyNov, up to 2.41 no FinancialSep, up to 2.42 no WeeklyFriday, FinancialFeb and
 # FinancialAug. Its TwoYearly has no label, so that no value can be sent for it.
-_PERIOD_TYPES: dict[str, _PeriodType] = {
-    "Daily": _Days(),
-    "Weekly": _Weeks(0, "W"),
-    "WeeklyWednesday": _Weeks(2, "WedW"),
-    "WeeklyThursday": _Weeks(3, "ThuW"),
-    "WeeklyFriday": _Weeks(4, "FriW"),
-    "WeeklySaturday": _Weeks(5, "SatW"),
-    "WeeklySunday": _Weeks(6, "SunW"),
-    "BiWeekly": _Weeks(0, "BiW", count=2),
-    "Monthly": _MONTH,
-    "BiMonthly": _Months(2, "{year:04d}{number:02d}B"),
-    "Quarterly": _Months(3, "{year:04d}Q{number}"),
-    "QuarterlyNov": _Months(3, "{year:04d}NovQ{number}", first_month=11, year_shift=1),
-    "SixMonthly": _Months(6, "{year:04d}S{number}"),
-    "SixMonthlyApril": _Months(6, "{year:04d}AprilS{number}", first_month=4),
-    "SixMonthlyNov": _Months(6, "{year:04d}NovS{number}", first_month=11, year_shift=1),
-    "Yearly": _YEAR,
-    "FinancialFeb": _Months(12, "{year:04d}Feb", first_month=2),
-    "FinancialApril": _Months(12, "{year:04d}April", first_month=4),
-    "FinancialJuly": _Months(12, "{year:04d}July", first_month=7),
-    "FinancialAug": _Months(12, "{year:04d}Aug", first_month=8),
-    "FinancialSep": _Months(12, "{year:04d}Sep", first_month=9),
-    "FinancialOct": _Months(12, "{year:04d}Oct", first_month=10),
-    "FinancialNov": _Months(12, "{year:04d}Nov", first_month=11, year_shift=1),
+_PERIOD_TYPES: dict[str, PeriodFormat] = {
+    each.text.lower(): each
+    for each in (
+        _Days("Daily"),
+        _Weeks("Weekly", 0, "W"),
+        _Weeks("WeeklyWednesday", 2, "WedW"),
+        _Weeks("WeeklyThursday", 3, "ThuW"),
+        _Weeks("WeeklyFriday", 4, "FriW"),
+        _Weeks("WeeklySaturday", 5, "SatW"),
+        _Weeks("WeeklySunday", 6, "SunW"),
+        _Weeks("BiWeekly", 0, "BiW", count=2),
+        _Months("Monthly", 1, "{year:04d}{month:02d}"),
+        _Months("BiMonthly", 2, "{year:04d}{number:02d}B"),
+        _Months("Quarterly", 3, "{year:04d}Q{number}"),
+        _Months("QuarterlyNov", 3, "{year:04d}NovQ{number}", first_month=11, year_shift=1),
+        _Months("SixMonthly", 6, "{year:04d}S{number}"),
+        _Months("SixMonthlyApril", 6, "{year:04d}AprilS{number}", first_month=4),
+        _Months("SixMonthlyNov", 6, "{year:04d}NovS{number}", first_month=11, year_shift=1),
+        _Months("Yearly", 12, "{year:04d}"),
+        _Months("FinancialFeb", 12, "{year:04d}Feb", first_month=2),
+        _Months("FinancialApril", 12, "{year:04d}April", first_month=4),
+        _Months("FinancialJuly", 12, "{year:04d}July", first_month=7),
+        _Months("FinancialAug", 12, "{year:04d}Aug", first_month=8),
+        _Months("FinancialSep", 12, "{year:04d}Sep", first_month=9),
+        _Months("FinancialOct", 12, "{year:04d}Oct", first_month=10),
+        _Months("FinancialNov", 12, "{year:04d}Nov", first_month=11, year_shift=1),
+    )
 }
-
-_PATTERNS: dict[str, _PeriodType] = {
-    "YYYYMM": _MONTH,
-    "YYYY-MM": _Months(1, "{year:04d}-{month:02d}"),
-    "YYYYMMDD": _Days(),
-    "YYYY-MM-DD": _Days("-"),
-    "YYYY": _YEAR,
-}
-"""The only ones that DHIS2 takes apart; of any other it says that the period is invalid."""
 
 _MEANT = {
     **dict.fromkeys(("MMYYYY", "YYYYM", "YYYYMMM"), "YYYYMM"),
@@ -282,60 +318,13 @@ _MEANT = {
 
 def _not_understood(text: str) -> ValueError:
     letters = "".join(filter(str.isalpha, text.upper()))
-    known = {name.upper(): name for name in (*_PATTERNS, *_PERIOD_TYPES)}
-    nearest = closest(letters, known, cutoff=0.8)
-    meant = _MEANT.get(letters) or known.get(letters) or (known[nearest] if nearest else None)
+    types = [each.text for each in _PERIOD_TYPES.values()]
+    known = {name.upper(): name for name in (*_PATTERNS, *types)}
+    meant = _MEANT.get(letters) or known.get(closest(letters, known, cutoff=0.8) or "")
     return ValueError(
         f"is {text!r}, which DHIS2 does not understand.{f' Did you mean {meant}?' if meant else ''} "
-        f"Write one of: {', '.join(_PATTERNS)}; or the name of a DHIS2 period type: {', '.join(_PERIOD_TYPES)}."
+        f"Write one of: {', '.join(_PATTERNS)}; or the name of a DHIS2 period type: {', '.join(types)}."
     )
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodFormat:
-    """How the periods of a data set are cut and labelled (the setting "Period format").
-
-    Made by :meth:`parse`. The labels of period types are those of DHIS2, `2026W5` or `2026AprilS1`, in the
-    ISO calendar.
-    """
-
-    text: str
-    _type: _PeriodType
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a pattern (``YYYYMM``) or the name of a DHIS2 period type (``Monthly``, in any case).
-
-        A ``ValueError`` says why it is neither, and what is allowed.
-        """
-        text = text.strip()
-        known = {name.lower(): name for name in _PERIOD_TYPES} | {name: name for name in _PATTERNS}
-        name = known.get(text) or known.get(text.lower())
-        if name is None:
-            raise _not_understood(text)
-        return cls(name, (_PERIOD_TYPES | _PATTERNS)[name])
-
-    def label(self, day: date) -> str:
-        """Return the label of the period that holds a day."""
-        return self._type.label(day)
-
-    def first_day(self, day: date) -> date:
-        """Return the first day of the period that holds a day."""
-        return self._type.first_day(day)
-
-    def day_after(self, day: date) -> date:
-        """Return the first day after the period that holds a day."""
-        return self._type.day_after(day)
-
-    @property
-    def shorter_than_month(self) -> bool:
-        """Whether a period is part of a month: a day, a week or two weeks."""
-        return not isinstance(self._type, _Months)
-
-    @property
-    def longer_than_month(self) -> bool:
-        """Whether a period has more than one month."""
-        return isinstance(self._type, _Months) and self._type.count > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +337,7 @@ class Period:
     day_after: date
 
 
-_DASHED = re.compile(r"(\d{4})-(\d\d)(?:-(\d\d))?", re.ASCII)
+_DASHED = re.compile(r"\d{4}-\d\d(-\d\d)?", re.ASCII)
 _PADDED_WEEK = re.compile(r"(\d{4}(?:Wed|Thu|Fri|Sat|Sun|Bi)?W)0(\d)", re.ASCII)
 _YEARS = range(date.min.year + 2, date.max.year - 1)
 
@@ -359,26 +348,23 @@ def find_period(label: str) -> Period | None:
 
     DHIS2 also takes ``2026-01`` for ``202601``, ``2026-01-05`` for ``20260105`` and ``2026W05`` for ``2026W5``.
     """
-    dashed = _DASHED.fullmatch(label)
-    if dashed:
-        label = "".join(part for part in dashed.groups() if part)
+    if _DASHED.fullmatch(label):
+        label = label.replace("-", "")
     label = _PADDED_WEEK.sub(r"\1\2", label)
-    year = label[:4]
-    if not (year.isascii() and year.isdecimal()) or int(year) not in _YEARS:
-        return None
-    return _periods_named_after(int(year)).get(label)
+    year = re.match(r"\d{4}", label, re.ASCII)
+    return _periods_named_after(int(year[0])).get(label) if year and int(year[0]) in _YEARS else None
 
 
 @lru_cache(maxsize=16)
 def _periods_named_after(year: int) -> dict[str, Period]:
     """Return the periods of all types by label, as far as they are named after a year; some lie in its neighbours."""
     periods = {}
-    for name, period_type in _PERIOD_TYPES.items():
+    for period_type in _PERIOD_TYPES.values():
         day = period_type.first_day(date(year - 1, 1, 1))
         while day.year <= year + 1:
             label, day_after = period_type.label(day), period_type.day_after(day)
             if label.startswith(f"{year:04d}"):
-                periods[label] = Period(name, label, day, day_after)
+                periods[label] = Period(period_type.text, label, day, day_after)
             day = period_type.first_day(day_after)
     return periods
 
@@ -388,9 +374,8 @@ class Window:
     """One basis at one instant: all that the metrics need to know about time.
 
     Stock is looked at at ``snapshot``: the end of the previous month, or the instant of the run (``as_of``). Its day is
-    ``snapshot_date``, and ``period`` the label of the period that holds that. Opening and closing stock are those of the
-    month (on a current day basis as far as it has passed); received, issued, adjustments and days out of stock are about
-    the flow.
+    ``snapshot_date``, and ``period`` the label of the period that holds that. Up to then last the month of opening and closing
+    stock, and the flow that received, issued, adjustments and days out of stock are about.
     """
 
     basis: Basis
@@ -398,9 +383,7 @@ class Window:
     snapshot: datetime
     snapshot_date: date
     month_start: datetime
-    month_end: datetime
     flow_start: datetime
-    flow_end: datetime
     period: str
     calendar: Calendar
 
@@ -413,25 +396,21 @@ def window(basis: Basis, as_of: datetime, calendar: Calendar, period_format: Per
     """
     if as_of.tzinfo is None:
         raise ValueError("The instant of a run must have a time zone.")
-    as_of = _shown(as_of, as_of.tzinfo, UTC, as_of.fold)
-    today = calendar.day_of(as_of)
-    if basis is Basis.CURRENT_DAY:
-        snapshot, snapshot_date = as_of, today
-        first_day = period_format.first_day(today)
-    else:
-        first_of_month = today.replace(day=1)
-        snapshot, snapshot_date = calendar.start_of_day(first_of_month), add_days(first_of_month, -1)
-        month = snapshot_date.replace(day=1)
-        first_day = month if period_format.shorter_than_month else period_format.first_day(snapshot_date)
+    snapshot = as_of = _shown(as_of, as_of.tzinfo, UTC, as_of.fold)
+    day = calendar.day_of(as_of)
+    is_past = basis is Basis.PREVIOUS_MONTH
+    if is_past:
+        snapshot, day = calendar.start_of_day(day.replace(day=1)), add_days(day.replace(day=1), -1)
+    month = day.replace(day=1)
     return Window(
         basis=basis,
         as_of=as_of,
         snapshot=snapshot,
-        snapshot_date=snapshot_date,
-        month_start=calendar.start_of_day(snapshot_date.replace(day=1)),
-        month_end=snapshot,
-        flow_start=calendar.start_of_day(first_day),
-        flow_end=snapshot,
-        period=period_format.label(snapshot_date),
+        snapshot_date=day,
+        month_start=calendar.start_of_day(month),
+        flow_start=calendar.start_of_day(
+            month if is_past and period_format.shorter_than_month else period_format.first_day(day)
+        ),
+        period=period_format.label(day),
         calendar=calendar,
     )

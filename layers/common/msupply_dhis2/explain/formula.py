@@ -107,7 +107,7 @@ def _flow(group: Group, metric: Metric, window: Window) -> Formula:
     sign = -1 if metric is Metric.ISSUED else 1
     terms = tuple(Term(what=_called(kind), units=units(sign * group.moved[kind])) for kind in kinds)
     parts = joined([f"{term.units} in {term.what}" for term in terms])
-    days = _shown_days(window, window.flow_start, window.flow_end)
+    days = _shown_days(window, window.flow_start, window.snapshot)
     return Formula(f"{metric.label} {days} = {parts} = {units(getattr(group, metric.value))}", terms)
 
 
@@ -153,11 +153,11 @@ def _months(group: Group, window: Window) -> Formula:
 
 
 def _days_out(group: Group, window: Window) -> Formula:
-    day_of, midnights = window.calendar.day_of, window.calendar.midnights(window.flow_start, window.flow_end)
-    days = _shown_days(window, window.flow_start, window.flow_end)
+    day_of, midnights = window.calendar.day_of, window.calendar.midnights(window.flow_start, window.snapshot)
+    days = _shown_days(window, window.flow_start, window.snapshot)
     if len(midnights) <= 1:
         return Formula(f"no days out of stock: no whole day of the period has passed ({days})")
-    spans = group.ledger.spans_without_stock(midnights, window.flow_end)
+    spans = group.ledger.spans_without_stock(midnights, window.snapshot)
     if spans is None:
         return Formula("no days out of stock: nothing was ever in stock before the end of the period")
     shown = tuple(

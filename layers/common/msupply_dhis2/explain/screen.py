@@ -90,8 +90,8 @@ def _days_on_screen(group: Group, window: Window) -> int:
     ledger = group.ledger
     moved = sum(each.units for each in ledger.movements)
     unexplained = ledger.stock_now - moved - sum(pair.units_before_floor for pair in group.pairs)
-    midnights = [*window.calendar.midnights(window.flow_start, window.flow_end)]
-    if midnights[-1] < window.flow_end:
-        midnights.append(window.flow_end)
+    midnights = [*window.calendar.midnights(window.flow_start, window.snapshot)]
+    if midnights[-1] < window.snapshot:
+        midnights.append(window.snapshot)
     stock = [ledger.stock_at(midnight) - unexplained for midnight in midnights]
     return sum(before <= 0 and after <= 0 for before, after in pairwise(stock))

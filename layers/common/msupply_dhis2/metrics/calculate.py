@@ -124,13 +124,13 @@ class Group:
         return self.ledger.stock_at(self._window.month_start)
 
     @cached_property
-    def closing_stock(self) -> int:
-        return self.ledger.stock_at(self._window.month_end)
-
-    @cached_property
     def stock_on_hand(self) -> int:
-        snapshot = self._window.snapshot
-        return self.closing_stock if snapshot == self._window.month_end else self.ledger.stock_at(snapshot)
+        return self.ledger.stock_at(self._window.snapshot)
+
+    @property
+    def closing_stock(self) -> int:
+        # The month ends at the snapshot, or has passed up to there.
+        return self.stock_on_hand
 
     @property
     def stocked_out(self) -> int:
@@ -138,7 +138,7 @@ class Group:
 
     @cached_property
     def moved(self) -> Mapping[MovementKind, int]:
-        return self.ledger.moved(self._window.flow_start, self._window.flow_end)
+        return self.ledger.moved(self._window.flow_start, self._window.snapshot)
 
     @property
     def received(self) -> int:
@@ -158,8 +158,8 @@ class Group:
     @property
     def days_out_of_stock(self) -> int | None:
         window = self._window
-        midnights = window.calendar.midnights(window.flow_start, window.flow_end)
-        days = self.ledger.days_out_of_stock(midnights, window.flow_end)
+        midnights = window.calendar.midnights(window.flow_start, window.snapshot)
+        days = self.ledger.days_out_of_stock(midnights, window.snapshot)
         return None if days is None else days * MICRO
 
     @cached_property

@@ -331,7 +331,7 @@ class _Supplies:
         supplied: dict[Basis, int] = {}
         for _, instant_as_stored, kind, packs, pack_size, _ in self._movements.take(pair):
             instant, windows = self._read_instant(instant_as_stored), self._windows.items()
-            bases = [basis for basis, window in windows if window.flow_start <= instant < window.flow_end]
+            bases = [basis for basis, window in windows if window.flow_start <= instant < window.snapshot]
             if self._queries.kinds[kind] not in _SUPPLIED_BY or not bases:
                 continue
             try:
