@@ -37,6 +37,9 @@ class MovementKind(StrEnum):
     REPACK = "repack"
 
 
+_THREE_MONTHS = Fraction(3)
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A store of mSupply that is sent, or a customer that is no store.
@@ -51,6 +54,11 @@ class Store:
     org_unit: str
     look_back_months: Fraction | None = None
     kind: Kind = Kind.STORE
+
+    @property
+    def look_back(self) -> Fraction:
+        """How many months average monthly consumption looks back: 3 where the store has no preference of its own."""
+        return self.look_back_months or _THREE_MONTHS
 
 
 @dataclass(frozen=True, slots=True)

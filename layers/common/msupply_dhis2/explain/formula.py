@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import MICRO, MovementKind
 from msupply_dhis2.explain.explanation import Span, Term
-from msupply_dhis2.metrics.calculate import DEFAULT_LOOK_BACK_MONTHS, Consumption, Group, Rules
+from msupply_dhis2.metrics.calculate import Consumption, Group, Rules
 from msupply_dhis2.metrics.ledger import stock_of_lines
 from msupply_dhis2.metrics.quantity import Quantity, format_value
 from msupply_dhis2.periods import Window, add_days
@@ -92,7 +92,7 @@ def _stock(group: Group, metric: Metric, window: Window) -> Formula:
     at = shown_instant(instant, window)
     said = f"{name} at {at} = {units(now)} on the stock lines now {since_then} = {units(then)}"
     if metric is Metric.STOCKED_OUT:
-        said += f"; stocked out = {units(group.stocked_out)}, because this is {'' if then <= 0 else 'not '}0 or less"
+        said += f"; stocked out = {int(then <= 0)}, because this is {'' if then <= 0 else 'not '}0 or less"
     return Formula(said, tuple(terms))
 
 
@@ -108,7 +108,7 @@ def _flow(group: Group, metric: Metric, window: Window) -> Formula:
     terms = tuple(Term(what=_called(kind), units=units(sign * group.moved[kind])) for kind in kinds)
     parts = joined([f"{term.units} in {term.what}" for term in terms])
     days = _shown_days(window, window.flow_start, window.snapshot)
-    return Formula(f"{metric.label} {days} = {parts} = {units(getattr(group, metric.value))}", terms)
+    return Formula(f"{metric.label} {days} = {parts} = {units(sign * sum(group.moved[kind] for kind in kinds))}", terms)
 
 
 def _average(group: Group, window: Window) -> Formula:
@@ -128,7 +128,7 @@ def _of_store(of: Consumption, window: Window, rules: Rules) -> str:
     """Write the quotient that a store's average monthly consumption is."""
     days = count((window.snapshot_date - window.calendar.day_of(of.start)).days + 1, "day")
     issued = f"{units(of.consumed)} issued in {days} {_shown_days(window, of.start, window.snapshot)}"
-    look_back = of.store.look_back_months or DEFAULT_LOOK_BACK_MONTHS
+    look_back = of.store.look_back
     if not of.days_out:
         return f"{issued} / {_months_of(look_back)}"
     all_days = units(look_back * rules.consumption.days_in_month * MICRO)

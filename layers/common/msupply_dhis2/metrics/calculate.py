@@ -3,10 +3,8 @@
 Quantities add up over the pairs of the group; ratios and days are worked out from the sums, never averaged.
 """
 
-# ruff: noqa: D102 - each property of a group is the metric of its name (docs/metrics.md)
-
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -27,9 +25,6 @@ from msupply_dhis2.metrics.ledger import Ledger, StockWarning, stock_of_lines, s
 from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.periods import Window, add_days
 
-DEFAULT_LOOK_BACK_MONTHS = Fraction(3)
-"""How far average monthly consumption looks back where the store has no preference of its own."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -46,7 +41,7 @@ class Rules:
 
 def look_back_start(window: Window, store: Store, rules: Rules) -> datetime:
     """Return the midnight at which a store's look-back begins: whole days, the last the snapshot date."""
-    months = store.look_back_months or DEFAULT_LOOK_BACK_MONTHS
+    months = store.look_back
     days_in_month = rules.consumption.days_in_month
     # In whole numbers, which for every group saves the making of a fraction.
     days = months.numerator * days_in_month.numerator // (months.denominator * days_in_month.denominator)
@@ -91,7 +86,7 @@ def calculate(
         return result
     group = Group(history.pairs, window, rules, result.warnings)
     for metric in metrics:
-        value: Quantity | None = getattr(group, _PROPERTIES[metric])
+        value = _METRICS[metric](group)
         if value is not None:
             result.values[metric] = value
             if metric in _STOCK_METRICS and value < 0:
@@ -99,57 +94,31 @@ def calculate(
     return result
 
 
-_PROPERTIES = {metric: metric.value for metric in Metric}
-"""Looked up once: an enumeration's value is worked out each time that it is asked for."""
-
-_STOCK_METRICS = frozenset(
-    {Metric.STOCK_ON_HAND, Metric.EXPIRING, Metric.EXPIRED, Metric.OPENING_STOCK, Metric.CLOSING_STOCK}
-)
-
-
 class Group:
-    """The metrics of one group, each by its name, and what they are made of."""
+    """What the metrics of one group are made of."""
 
     def __init__(
         self, pairs: list[PairHistory], window: Window, rules: Rules, warnings: Counter[StockWarning]
     ) -> None:
         self.pairs = pairs
-        self._window = window
+        self.window = window
         self.rules = rules
         self._warnings = warnings
         self.ledger = Ledger(pairs)
 
     @cached_property
-    def opening_stock(self) -> int:
-        return self.ledger.stock_at(self._window.month_start)
-
-    @cached_property
     def stock_on_hand(self) -> int:
-        return self.ledger.stock_at(self._window.snapshot)
-
-    @property
-    def closing_stock(self) -> int:
-        # The month ends at the snapshot, or has passed up to there.
-        return self.stock_on_hand
-
-    @property
-    def stocked_out(self) -> int:
-        return MICRO if self.stock_on_hand <= 0 else 0
+        """Stock at the snapshot, where the month ends, or up to where it has passed."""
+        return self.ledger.stock_at(self.window.snapshot)
 
     @cached_property
     def moved(self) -> Mapping[MovementKind, int]:
-        return self.ledger.moved(self._window.flow_start, self._window.snapshot)
-
-    @property
-    def received(self) -> int:
-        return self.moved[MovementKind.INBOUND_SHIPMENT]
-
-    @property
-    def issued(self) -> int:
-        return _issued(self.moved)
+        """What moved in the period, by kind."""
+        return self.ledger.moved(self.window.flow_start, self.window.snapshot)
 
     @property
     def adjustments(self) -> int:
+        """Inventory adjustments, and returns where they count as such."""
         kinds = [MovementKind.INVENTORY_ADDITION, MovementKind.INVENTORY_REDUCTION]
         if self.rules.include_returns:
             kinds += [MovementKind.CUSTOMER_RETURN, MovementKind.SUPPLIER_RETURN]
@@ -157,19 +126,22 @@ class Group:
 
     @property
     def days_out_of_stock(self) -> int | None:
-        window = self._window
+        """Whole days of the period without any stock."""
+        window = self.window
         midnights = window.calendar.midnights(window.flow_start, window.snapshot)
         days = self.ledger.days_out_of_stock(midnights, window.snapshot)
         return None if days is None else days * MICRO
 
     @cached_property
     def average_monthly_consumption(self) -> Quantity:
+        """The sum of the stores."""
         # Without a sum of one, which would make another fraction.
         first, *others = [each.average for each in self.consumption_by_store]
         return sum(others, first)
 
     @cached_property
     def consumption_by_store(self) -> list["Consumption"]:
+        """What each store consumed."""
         if len({pair.store.id for pair in self.pairs}) == 1:
             return [self._consumption(self.pairs[0].store, self.ledger)]
         by_store: defaultdict[str, list[PairHistory]] = defaultdict(list)
@@ -179,13 +151,12 @@ class Group:
 
     def _consumption(self, store: Store, ledger: Ledger) -> "Consumption":
         """Return what one store consumed, by its own look-back and its own days out of stock."""
-        start, snapshot = look_back_start(self._window, store, self.rules), self._window.snapshot
+        start, snapshot = look_back_start(self.window, store, self.rules), self.window.snapshot
         consumed = _issued(ledger.moved(start, snapshot)) if ledger.movements else 0
-        months = store.look_back_months or DEFAULT_LOOK_BACK_MONTHS
+        months, days_out = store.look_back, None
         preferences = self.rules.consumption
-        days_out = None
         if consumed and preferences.adjust_for_days_out_of_stock:
-            midnights = self._window.calendar.midnights(start, snapshot)
+            midnights = self.window.calendar.midnights(start, snapshot)
             days_out = ledger.days_out_of_stock(midnights, snapshot)
             if days_out and ledger.is_in_stock(midnights):
                 # What was not there could not be consumed: only the part of the months in stock counts.
@@ -197,26 +168,35 @@ class Group:
 
     @property
     def months_of_stock(self) -> Fraction | None:
+        """How many months the stock lasts; ``None`` where nothing is consumed."""
         consumed, months = self.average_monthly_consumption.as_integer_ratio()
-        if consumed <= 0:
-            return None
-        return Fraction(self.stock_on_hand * MICRO * months, consumed)
-
-    @property
-    def expiring(self) -> int:
-        return self._expired_and_expiring[1]
-
-    @property
-    def expired(self) -> int:
-        return self._expired_and_expiring[0]
+        return Fraction(self.stock_on_hand * MICRO * months, consumed) if consumed > 0 else None
 
     @cached_property
-    def _expired_and_expiring(self) -> Sequence[int]:
-        first = self._window.snapshot_date
+    def expired_and_expiring(self) -> Sequence[int]:
+        """Stock on lines that have expired, and on those that will have within the days of the rules."""
+        first = self.window.snapshot_date
         last_days = (first, add_days(first, self.rules.expiring_within_days))
-        return stock_that_expires(
-            stock_of_lines(self.pairs, self._window.snapshot, self._warnings), last_days
-        )
+        return stock_that_expires(stock_of_lines(self.pairs, self.window.snapshot, self._warnings), last_days)
+
+
+_METRICS: Mapping[Metric, Callable[[Group], Quantity | None]] = {
+    Metric.STOCK_ON_HAND: lambda group: group.stock_on_hand,
+    Metric.MONTHS_OF_STOCK: lambda group: group.months_of_stock,
+    Metric.ADJUSTMENTS: lambda group: group.adjustments,
+    Metric.RECEIVED: lambda group: group.moved[MovementKind.INBOUND_SHIPMENT],
+    Metric.ISSUED: lambda group: _issued(group.moved),
+    Metric.EXPIRING: lambda group: group.expired_and_expiring[1],
+    Metric.EXPIRED: lambda group: group.expired_and_expiring[0],
+    Metric.AVERAGE_MONTHLY_CONSUMPTION: lambda group: group.average_monthly_consumption,
+    Metric.DAYS_OUT_OF_STOCK: lambda group: group.days_out_of_stock,
+    Metric.OPENING_STOCK: lambda group: group.ledger.stock_at(group.window.month_start),
+    Metric.CLOSING_STOCK: lambda group: group.stock_on_hand,
+    Metric.STOCKED_OUT: lambda group: MICRO if group.stock_on_hand <= 0 else 0,
+}
+_STOCK_METRICS = frozenset(
+    {Metric.STOCK_ON_HAND, Metric.EXPIRING, Metric.EXPIRED, Metric.OPENING_STOCK, Metric.CLOSING_STOCK}
+)
 
 
 class Consumption(NamedTuple):

@@ -56,17 +56,8 @@ def format_value(value: Quantity, *, round_off: bool) -> str:
     if type(value) is int and not value % MICRO:
         # Nearly all of them.
         return str(value // MICRO)
-    if round_off:
-        return str(_rounded(value.numerator, value.denominator * MICRO))
-    millionths = _rounded(value.numerator, value.denominator)
-    if millionths % MICRO == 0:
-        return str(millionths // MICRO)
-    whole, decimals = divmod(abs(millionths), MICRO)
-    sign = "-" if millionths < 0 else ""
-    return f"{sign}{whole}.{decimals:0{_DECIMALS}d}".rstrip("0")
-
-
-def _rounded(numerator: int, denominator: int) -> int:
-    """Round a quotient to a whole number, halves away from zero."""
-    rounded = (2 * abs(numerator) + denominator) // (2 * denominator)
-    return -rounded if numerator < 0 else rounded
+    step = MICRO if round_off else 1
+    numerator, denominator = abs(value.numerator), value.denominator * step
+    whole, decimals = divmod((2 * numerator + denominator) // (2 * denominator) * step, MICRO)
+    sign = "-" if value < 0 and (whole or decimals) else ""
+    return f"{sign}{whole}.{decimals:0{_DECIMALS}d}".rstrip("0").rstrip(".")
