@@ -42,8 +42,9 @@ from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for  # noqa: E4
 from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
 from msupply_dhis2.compute.plan import make_run_plan, read_mapped  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import whole_run  # noqa: E402 - as above
+from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
 from msupply_dhis2.mapping import Mapper  # noqa: E402 - as above
-from msupply_dhis2.metrics import Metric, calculate, floor  # noqa: E402 - as above
+from msupply_dhis2.metrics.calculate import calculate, floor  # noqa: E402 - as above
 from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above

@@ -52,8 +52,8 @@ from benchmarks.fan_out import (  # noqa: E402 - as above
     SECONDS_TO_COUNT_A_LINE,
 )
 from benchmarks.measure import Table, in_a_process  # noqa: E402 - as above
+from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
 from msupply_dhis2.handlers.watchdog import LOOKED_BACK  # noqa: E402 - as above
-from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.state.run import RUNS_KEPT_FOR, Part, Run  # noqa: E402 - as above
 from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs  # noqa: E402 - as above

@@ -38,8 +38,8 @@ from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import Shard, count_ledger_lines, divide, whole_run  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, blocks, encode  # noqa: E402 - as above
 from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
+from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import OrgUnit, Store  # noqa: E402 - as above
-from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.settings import Scheme  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
 from msupply_dhis2.source import open_source  # noqa: E402 - as above

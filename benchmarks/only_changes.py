@@ -47,8 +47,8 @@ from msupply_dhis2.compute.sharding import whole_run  # noqa: E402 - as above
 from msupply_dhis2.compute.values import OrgUnitValues, Publisher  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch  # noqa: E402 - as above
 from msupply_dhis2.domain.data_value import Column  # noqa: E402 - as above
+from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import GroupHistory, PairHistory, Store  # noqa: E402 - as above
-from msupply_dhis2.metrics import Metric  # noqa: E402 - as above
 from msupply_dhis2.periods import Interval  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above

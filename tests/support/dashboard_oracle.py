@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from msupply_dhis2.metrics import Metric
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.periods import Basis
 from msupply_dhis2.source import Catalogue
 from tests.support.plain_reading import Plain, read_plainly

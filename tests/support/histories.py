@@ -5,6 +5,7 @@ from datetime import date, datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import (
     MICRO,
     ConsumptionPreferences,
@@ -15,7 +16,7 @@ from msupply_dhis2.domain.stock import (
     StockLine,
     Store,
 )
-from msupply_dhis2.metrics import Metric, Rules
+from msupply_dhis2.metrics.calculate import Rules
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, Window, window
 
 AUCKLAND = "Pacific/Auckland"

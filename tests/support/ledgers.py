@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import MICRO, Item, MovementKind, Store
-from msupply_dhis2.metrics import Metric, Quantity
+from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.periods import Basis
 from sandbox.postgres import TemporaryPostgres
 from tests.support.mirror_database import MirrorDatabase

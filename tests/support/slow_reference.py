@@ -12,8 +12,8 @@ from fractions import Fraction
 from functools import cache
 from zoneinfo import ZoneInfo
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Item, MovementKind, Store
-from msupply_dhis2.metrics import Metric
 from msupply_dhis2.periods import Basis
 
 MILLION = 1_000_000

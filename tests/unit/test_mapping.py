@@ -7,9 +7,11 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import MICRO, GroupHistory, Item, ItemGroup, OrgUnit, PairHistory, Store
 from msupply_dhis2.mapping import Mapper, collisions, group_items, group_stores, without_collisions
-from msupply_dhis2.metrics import GroupValues, Metric, Quantity
+from msupply_dhis2.metrics.calculate import GroupValues
+from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.periods import Basis, Calendar, window
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
 

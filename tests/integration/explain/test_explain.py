@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cli.explanation import as_text
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.explain.job import Question, explain
-from msupply_dhis2.metrics import Metric
 from tests.support.customer_world import CustomerWorld, settings_of
 from tests.support.open_msupply_database import CALENDAR, OpenMsupplyDatabase
 from tests.support.paths import PROJECT

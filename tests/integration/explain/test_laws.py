@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Item, Store
 from msupply_dhis2.explain.explanation import Explanation, Term
 from msupply_dhis2.explain.job import Question, explain
-from msupply_dhis2.metrics import Metric, format_value
+from msupply_dhis2.metrics.quantity import format_value
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import Settings
 from sandbox.postgres import TemporaryPostgres

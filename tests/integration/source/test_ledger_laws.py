@@ -7,8 +7,10 @@ from datetime import UTC
 import pytest
 from hypothesis import event, given
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import ConsumptionPreferences, Item, Store
-from msupply_dhis2.metrics import Metric, Quantity, Rules, calculate, floor
+from msupply_dhis2.metrics.calculate import Rules, calculate, floor
+from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.periods import Calendar, PeriodFormat, window
 from msupply_dhis2.source import Source
 from sandbox.postgres import TemporaryPostgres

@@ -18,8 +18,9 @@ from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import MovementKind
-from msupply_dhis2.metrics import Metric, format_value
+from msupply_dhis2.metrics.quantity import format_value
 from msupply_dhis2.periods import Basis, Calendar
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address

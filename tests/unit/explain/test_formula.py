@@ -6,11 +6,11 @@ from datetime import date
 
 import pytest
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import PairHistory
 from msupply_dhis2.explain.explanation import Span
 from msupply_dhis2.explain.formula import Formula, formula
-from msupply_dhis2.metrics import Metric, Rules
-from msupply_dhis2.metrics.calculate import Group
+from msupply_dhis2.metrics.calculate import Group, Rules
 from msupply_dhis2.periods import Basis, Window
 from tests.support.histories import (
     ADJUSTED,

@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import PairHistory
 from msupply_dhis2.explain.screen import beside_screen
-from msupply_dhis2.metrics import Metric, Rules
-from msupply_dhis2.metrics.calculate import Group
+from msupply_dhis2.metrics.calculate import Group, Rules
 from msupply_dhis2.periods import Window
 from tests.support.histories import (
     EXAMPLES_OF_THE_SCREEN,

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import (
     MICRO,
     ConsumptionPreferences,
@@ -18,16 +19,9 @@ from msupply_dhis2.domain.stock import (
     PairHistory,
     Store,
 )
-from msupply_dhis2.metrics import (
-    GroupValues,
-    Metric,
-    Quantity,
-    Rules,
-    StockWarning,
-    calculate,
-    floor,
-    format_value,
-)
+from msupply_dhis2.metrics.calculate import GroupValues, Rules, calculate, floor
+from msupply_dhis2.metrics.ledger import StockWarning
+from msupply_dhis2.metrics.quantity import Quantity, format_value
 from msupply_dhis2.periods import Basis, PeriodFormat, Window
 from tests.support.histories import (
     ADJUSTED,

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import (
     MICRO,
     ConsumptionPreferences,
@@ -21,7 +22,8 @@ from msupply_dhis2.domain.stock import (
     StockLine,
     Store,
 )
-from msupply_dhis2.metrics import GroupValues, Metric, Rules, StockWarning, calculate, floor
+from msupply_dhis2.metrics.calculate import GroupValues, Rules, calculate, floor
+from msupply_dhis2.metrics.ledger import StockWarning
 from msupply_dhis2.periods import Basis, Calendar, PeriodFormat, Window, window
 from tests.support.laws import tried
 from tests.support.slow_reference import PERIOD_BEGINS, Entry, Line, Question, reference_values, start_of

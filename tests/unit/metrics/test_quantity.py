@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.domain.stock import MICRO
-from msupply_dhis2.metrics import format_value, to_units
-from msupply_dhis2.metrics.quantity import MOST_UNITS
+from msupply_dhis2.metrics.quantity import MOST_UNITS, format_value, to_units
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from msupply_dhis2.domain.reading import folded
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit, Skipped
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.mapping import Claimant, collisions, group_items, group_stores
-from msupply_dhis2.metrics import Rules
+from msupply_dhis2.metrics.calculate import Rules
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.source import Catalogue, Kind, Scope, Source
 from msupply_dhis2.source.customers import customers_of

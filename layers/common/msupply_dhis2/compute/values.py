@@ -15,7 +15,8 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, OrgUnit
 from msupply_dhis2.mapping import Collision, Mapper, without_collisions
-from msupply_dhis2.metrics import GroupValues, StockWarning, calculate, floor
+from msupply_dhis2.metrics.calculate import GroupValues, calculate, floor
+from msupply_dhis2.metrics.ledger import StockWarning
 from msupply_dhis2.metrics.reports import NotSent, report_values, sentences
 from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.source import Source

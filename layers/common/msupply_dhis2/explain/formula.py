@@ -108,7 +108,8 @@ def _flow(group: Group, metric: Metric, window: Window) -> Formula:
     terms = tuple(Term(what=_called(kind), units=units(sign * group.moved[kind])) for kind in kinds)
     parts = joined([f"{term.units} in {term.what}" for term in terms])
     days = _shown_days(window, window.flow_start, window.snapshot)
-    return Formula(f"{metric.label} {days} = {parts} = {units(sign * sum(group.moved[kind] for kind in kinds))}", terms)
+    total = group.value(metric) or 0
+    return Formula(f"{metric.label} {days} = {parts} = {units(total)}", terms)
 
 
 def _average(group: Group, window: Window) -> Formula:

@@ -186,7 +186,7 @@ def _explained(
         known["reports"] = tuple(report_parts(group))
     else:
         of_stores = Group(group.pairs, at, plan.rules, Counter())
-        worked_out, exact = formula(of_stores, question.metric, at), getattr(of_stores, question.metric.value)
+        worked_out, exact = formula(of_stores, question.metric, at), of_stores.value(question.metric)
         batches = source.batches(Scope((org_unit,), (item_group,)))
         known |= _parts(of_stores, named, batches, at, source.began)
         known["beside_screen"] = tuple(beside_screen(of_stores, question.metric, at))

@@ -86,7 +86,7 @@ def calculate(
         return result
     group = Group(history.pairs, window, rules, result.warnings)
     for metric in metrics:
-        value = _METRICS[metric](group)
+        value = group.value(metric)
         if value is not None:
             result.values[metric] = value
             if metric in _STOCK_METRICS and value < 0:
@@ -105,6 +105,10 @@ class Group:
         self.rules = rules
         self._warnings = warnings
         self.ledger = Ledger(pairs)
+
+    def value(self, metric: Metric) -> Quantity | None:
+        """Return a metric; some have no value."""
+        return _METRICS[metric](self)
 
     @cached_property
     def stock_on_hand(self) -> int:

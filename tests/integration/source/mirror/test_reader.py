@@ -14,9 +14,9 @@ from msupply_dhis2.compute.job import ComputeJob
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.compute.values import OrgUnitValues
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import MICRO, ConsumptionPreferences, MovementKind, PairHistory, StockLine
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.metrics import Metric
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
