@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from msupply_dhis2.domain.batch import Batch, Operation, encode
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.settings import Scheme, Settings, parse_settings
 
@@ -51,8 +52,12 @@ def value_of(  # noqa: PLR0913 - each has its default
     category_option_combo: str | None = None,
     attribute_option_combo: str | None = None,
     scheme: Scheme = Scheme.UID,
+    store: str | None = None,
+    item: str | None = None,
+    kind: Kind = Kind.STORE,
+    document: str = "",
 ) -> DataValue:
-    """Return a value; its item and store are called after its identifiers."""
+    """Return a value; its item and store are called after its identifiers, where they have no names."""
     return DataValue.of(
         data_element=data_element,
         period=period,
@@ -61,9 +66,11 @@ def value_of(  # noqa: PLR0913 - each has its default
         attribute_option_combo=attribute_option_combo,
         option_combo_scheme=scheme,
         value=number,
-        store=f"store {org_unit}",
-        item=f"item {data_element}",
+        store=f"store {org_unit}" if store is None else store,
+        item=f"item {data_element}" if item is None else item,
         metric=metric,
+        kind=kind,
+        document=document,
     )
 
 
@@ -85,4 +92,4 @@ def outcomes_in_the_log(result: BatchResult) -> list[tuple[object, ...]]:
 
 def outcomes_in_the_file(result: BatchResult) -> list[tuple[object, ...]]:
     """Return item, store and outcome of each value that the file of refused values names."""
-    return sorted((row.item, row.store, row.outcome) for row in result.rejected_rows)
+    return sorted((row.value.item, row.value.store, row.outcome) for row in result.rejected_rows)

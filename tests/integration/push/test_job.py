@@ -122,15 +122,15 @@ def test_ten_bad_of_10_000(version: str, connect: Connect) -> None:
         assert f"item SOH_item{number}, store OU_50, stock on hand: rejected. " in message
         assert "Assign the org unit to the data set" in message
         (row,) = result.rejected_rows
-        assert (row.outcome, row.store, row.item, row.key.org_unit, row.value) == (
+        value = row.value
+        assert (row.outcome, value.store, value.item, value.org_unit, value.value) == (
             "rejected",
             "store OU_50",
             f"item SOH_item{number}",
             WITHOUT_DATA_SET,
             "7",
         )
-        assert row.why[0].code == "E7636"
-        assert "Assign the org unit to the data set" in row.why[0].what_to_do
+        assert row.reasons[0].code == "E7636"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

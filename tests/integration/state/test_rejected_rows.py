@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from msupply_dhis2.domain.data_value import DataValueKey
-from msupply_dhis2.domain.outcome import RejectedRow, Why
+from msupply_dhis2.domain.outcome import Reason, RejectedRow
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.state import rejected_rows
 from msupply_dhis2.state.rejected_rows import RejectedFile, RejectedRows
 from tests.conftest import Aws
+from tests.support.batches import value_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BUCKET = "rejected-rows"
-WHY = Why(code="E7612", reason="Org unit not assigned", what_to_do="Assign it.")
+WHY = Reason("E7612", "Org unit not assigned")
 
 
 @pytest.fixture
@@ -36,16 +36,8 @@ def at_leisure() -> float:
     return 300
 
 
-def row(item: str, *why: Why) -> RejectedRow:
-    return RejectedRow(
-        outcome="rejected",
-        store="Kamo",
-        item=item,
-        metric="Stock on hand",
-        key=DataValueKey("de", "202601", "KAMO"),
-        value="12",
-        why=why or (WHY,),
-    )
+def row(item: str, *reasons: Reason) -> RejectedRow:
+    return RejectedRow(value_of("de", "12", item=item), "rejected", reasons or (WHY,))
 
 
 def items_of(client: "S3Client", run_id: str = "run") -> list[str]:

@@ -40,6 +40,7 @@ BY_GROUP = [
 
 OURS = [
     "no_reason",
+    "unaccounted",
     "fraction",
     "zero_not_kept",
     "true_only",
@@ -56,6 +57,7 @@ MAY_PASS = {
     "E7632",
     "vanished",
     "still_there",
+    "unaccounted",
 }
 
 

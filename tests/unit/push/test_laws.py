@@ -262,7 +262,7 @@ def assert_adds_up(result: BatchResult, done: frozenset[int]) -> None:
     assert result.counts_of(some) + result.counts_of(new - some) == counts
     lines = [line for line in result.lines if "data_element" in line.fields]
     rows = [row for row in result.rejected_rows if row.outcome != "perhaps unaccounted"]
-    assert [(row.outcome, row.key.data_element) for row in rows] == [
+    assert [(row.outcome, row.value.data_element) for row in rows] == [
         (line.fields["outcome"], line.fields["data_element"]) for line in lines
     ]
     assert len(lines) == len(new) - len(result.applied) - (len(result.rejected_rows) - len(rows))

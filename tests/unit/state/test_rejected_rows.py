@@ -2,37 +2,32 @@
 
 import csv
 from io import StringIO
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.domain.data_value import DataValueKey
-from msupply_dhis2.domain.outcome import OutcomeKind, Reason, RejectedRow, ValueOutcome, Why, rejected
+from msupply_dhis2.dhis2.error_catalogue import explain
+from msupply_dhis2.domain.outcome import OutcomeKind, Reason, RejectedRow, ValueOutcome, rejected
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.push.outcome import BatchResult
 from msupply_dhis2.state.rejected_rows import COLUMNS, safe, write_rows
 from tests.support.batches import batch_of, settings_of, value_of
 
-WHY = Why(code="E7612", reason="Org unit not assigned", what_to_do="Assign it.")
+WHY = Reason("E7612", "Org unit not assigned")
+CURE = explain(WHY.code, WHY.text).cure
 
 
-def row(**changes: object) -> RejectedRow:
-    fields = {
-        "outcome": "rejected",
-        "store": "Kamo",
-        "item": "Amoxicillin 250mg tabs",
-        "metric": "Stock on hand",
-        "key": DataValueKey("368c74bf", "202601", "KAMO"),
-        "value": "12",
-        "why": (WHY,),
-    }
-    return RejectedRow.model_validate({**fields, **changes})
+def row(*reasons: Reason, **names: Any) -> RejectedRow:  # noqa: ANN401 - handed on
+    names = {"store": "Kamo", "item": "Amoxicillin 250mg tabs", **names}
+    value = value_of("368c74bf", "12", org_unit="KAMO", **names)
+    return RejectedRow(value, "rejected", reasons or (WHY,))
 
 
 def written(*rows: RejectedRow) -> list[list[str]]:
     text = StringIO(newline="")
-    write_rows(rows, text, run_id="daily-1", reasons=max(len(each.why) for each in rows))
+    write_rows(rows, text, run_id="daily-1", reasons=max(len(each.reasons) for each in rows))
     content = text.getvalue()
     assert content.startswith("\ufeff")
     return list(csv.reader(StringIO(content[1:], newline="")))
@@ -45,7 +40,7 @@ def test_columns_of_a_row() -> None:
         "outcome": "rejected",
         "store": "Kamo",
         "item": "Amoxicillin 250mg tabs",
-        "metric": "Stock on hand",
+        "metric": "stock on hand",
         "data element": "368c74bf",
         "org unit": "KAMO",
         "period": "202601",
@@ -54,24 +49,24 @@ def test_columns_of_a_row() -> None:
         "value": "12",
         "code": "E7612",
         "reason": "Org unit not assigned",
-        "what to do": "Assign it.",
+        "what to do": CURE,
         "kind": "store",
         "document": "",
     }
 
 
 def test_two_reasons() -> None:
-    second = Why(code="E7641", reason="Period too late", what_to_do="Open it.")
-    header, first_row, second_row = written(row(why=(WHY, second)), row())
+    second = Reason("E7641", "Period too late")
+    header, first_row, second_row = written(row(WHY, second), row())
     of_reasons = ["code", "reason", "what to do", "code 2", "reason 2", "what to do 2"]
     assert header[-8:] == [*of_reasons, "kind", "document"]
     assert first_row[-8:-2] == [
         "E7612",
         "Org unit not assigned",
-        "Assign it.",
+        CURE,
         "E7641",
         "Period too late",
-        "Open it.",
+        explain(second.code, second.text).cure,
     ]
     assert second_row[-5:-2] == ["", "", ""]
 
@@ -127,12 +122,12 @@ def test_any_name(names: list[str]) -> None:
 
 
 def test_column_count() -> None:
-    for line in written(row(), row(why=(WHY, WHY, WHY))):
+    for line in written(row(), row(WHY, WHY, WHY)):
         assert len(line) == len(COLUMNS) + 9 + 2
 
 
 def test_customer_columns() -> None:
-    _, cells = written(row(kind=Kind.CUSTOMER, document="requisition 14", why=(WHY, WHY)))
+    _, cells = written(row(WHY, WHY, kind=Kind.CUSTOMER, document="requisition 14"))
     assert cells[-2:] == ["customer", "requisition 14"]
 
 
@@ -147,9 +142,8 @@ def test_rows_not_in_dhis2() -> None:
         },
     )
     rows = result.rejected_rows
-    assert [(each.key.data_element, each.outcome) for each in rows] == [
+    assert [(each.value.data_element, each.outcome) for each in rows] == [
         ("de1", "rejected"),
         ("de3", "unaccounted"),
     ]
-    assert [why.code for why in rows[0].why] == ["E7612", "E7641"]
-    assert all(why.what_to_do for each in rows for why in each.why)
+    assert [why.code for why in rows[0].reasons] == ["E7612", "E7641"]

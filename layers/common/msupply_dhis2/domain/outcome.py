@@ -2,14 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from enum import StrEnum
+from operator import add
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
-
-from msupply_dhis2.domain.data_value import DataValueKey
-from msupply_dhis2.domain.stock import Kind
+from msupply_dhis2.domain.data_value import DataValue
 
 
 class Extent(StrEnum):
@@ -41,9 +39,6 @@ class OutcomeKind(StrEnum):
     """It was to be deleted and is gone, perhaps before already."""
 
 
-APPLIED = frozenset({OutcomeKind.STORED, OutcomeKind.UNCHANGED, OutcomeKind.DELETED})
-
-
 @dataclass(frozen=True, slots=True)
 class ValueOutcome:
     """What became of one value, and why, where it is not in DHIS2.
@@ -61,7 +56,7 @@ class ValueOutcome:
     @property
     def is_applied(self) -> bool:
         """Whether DHIS2 holds it as it was sent; of a delete, whether it is gone."""
-        return self.is_certain and self.kind in APPLIED
+        return self.is_certain and self.kind not in {OutcomeKind.REJECTED, OutcomeKind.UNACCOUNTED}
 
     @property
     def name(self) -> str:
@@ -78,15 +73,11 @@ def accepted(
     number: int, *, unchanged: int = 0, unaccounted: int = 0, deletes: bool = False, is_certain: bool = True
 ) -> list[ValueOutcome]:
     """Return the outcomes of values of which DHIS2 tells only how many are unchanged, and how many unaccounted for."""
-    unchanged = min(unchanged, number - unaccounted)
-    written = number - unchanged - unaccounted
-    kinds = [
-        *[OutcomeKind.UNCHANGED] * unchanged,
-        *[OutcomeKind.STORED] * written,
-        *[OutcomeKind.UNACCOUNTED] * unaccounted,
-    ]
-    if deletes:
-        kinds = [kind if kind is OutcomeKind.UNACCOUNTED else OutcomeKind.DELETED for kind in kinds]
+    applied = number - unaccounted
+    unchanged = 0 if deletes else min(unchanged, applied)
+    written = OutcomeKind.DELETED if deletes else OutcomeKind.STORED
+    kinds = [OutcomeKind.UNCHANGED] * unchanged + [written] * (applied - unchanged)
+    kinds += [OutcomeKind.UNACCOUNTED] * unaccounted
     return [ValueOutcome(kind, is_certain=is_certain) for kind in kinds]
 
 
@@ -106,55 +97,32 @@ class Counts:
         return cls(**Counter(outcome.kind.value for outcome in outcomes))
 
     def __add__(self, other: "Counts") -> "Counts":
-        mine, others = self.by_name(), other.by_name()
-        return Counts(**{name: mine[name] + others[name] for name in mine})
+        return Counts(*map(add, astuple(self), astuple(other)))
 
     @property
     def sent(self) -> int:
         """How many there are, with those that were rejected locally."""
-        return sum(self.by_name().values())
+        return sum(astuple(self))
 
     def by_name(self) -> dict[str, int]:
         """Return each outcome's number by its name."""
-        return {kind.value: getattr(self, kind.value) for kind in OutcomeKind}
+        return asdict(self)
 
-    def sentence(self) -> str:
-        """Return ``5 sent: 4 stored, 0 unchanged, 1 rejected, 0 unaccounted``, and what was deleted."""
-        deleted = f", {self.deleted:,} deleted" if self.deleted else ""
-        return (
-            f"{self.sent:,} sent: {self.stored:,} stored, {self.unchanged:,} unchanged, "
-            f"{self.rejected:,} rejected, {self.unaccounted:,} unaccounted{deleted}"
-        )
-
-    def sentence_of_a_delete(self) -> str:
-        """Return ``5 to delete: 4 deleted, 1 rejected, 0 unaccounted``."""
-        return (
-            f"{self.sent:,} to delete: {self.deleted:,} deleted, {self.rejected:,} rejected, "
-            f"{self.unaccounted:,} unaccounted"
-        )
+    def sentence(self, *, deletes: bool = False) -> str:
+        """Return ``5 sent: 4 stored, 0 unchanged, 1 rejected, 0 unaccounted``, and what was deleted, where anything was."""
+        told = self.by_name()
+        if deletes:
+            told = {name: told[name] for name in ("deleted", "rejected", "unaccounted")}
+        elif not self.deleted:
+            del told["deleted"]
+        each = ", ".join(f"{number:,} {name}" for name, number in told.items())
+        return f"{self.sent:,} {'to delete' if deletes else 'sent'}: {each}"
 
 
-class Why(BaseModel):
-    """One reason: DHIS2's code and words, and what to do."""
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A value that is, perhaps, not in DHIS2: what became of it, and the reasons, at least one."""
 
-    model_config = ConfigDict(frozen=True)
-
-    code: str
-    reason: str
-    what_to_do: str
-
-
-class RejectedRow(BaseModel):
-    """One value, what became of it, and the reasons for which it is not in DHIS2, at least one."""
-
-    model_config = ConfigDict(frozen=True)
-
+    value: DataValue
     outcome: str
-    store: str
-    item: str
-    metric: str
-    key: DataValueKey
-    value: str
-    why: tuple[Why, ...]
-    kind: Kind = Kind.STORE
-    document: str = ""
+    reasons: tuple[Reason, ...]

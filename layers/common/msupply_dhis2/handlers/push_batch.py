@@ -26,7 +26,7 @@ from msupply_dhis2.handlers.invocation import (
     read_login,
 )
 from msupply_dhis2.push.job import Dhis2Session, push
-from msupply_dhis2.push.outcome import BatchResult, not_deleted, not_sent, stopped
+from msupply_dhis2.push.outcome import NOT_DELETED, STOPPED, SWITCHED_OFF, BatchResult, not_sent
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
@@ -154,12 +154,12 @@ class BatchPush:
         """Return the line of a batch that the settings do not want sent any more, that is too old, or whose run was stopped."""
         batch = self._batch
         if not settings.use_dhis2 and not batch.while_off:
-            return not_sent(left)
+            return not_sent(left, SWITCHED_OFF)
         if batch.operation is Operation.DELETE and not settings.delete_vanished:
-            return not_deleted(left)
+            return not_sent(left, NOT_DELETED, operation="delete")
         if batch.read_at is not None and self._began - batch.read_at > SENT_WITHIN:
             return too_old(batch)
-        return stopped(left) if self._before.is_stopped else None
+        return not_sent(left, STOPPED, stopped=True) if self._before.is_stopped else None
 
     def _why_dead(self, settings: Settings) -> DeadReason | None:
         """Return why the batch is not sent by itself: it breaks off, or the settings have chosen another data set since."""

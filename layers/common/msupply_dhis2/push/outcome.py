@@ -7,19 +7,17 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, explain
+from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, UNACCOUNTED, explain
 from msupply_dhis2.dhis2.importer import Imported, Unclear
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
-from msupply_dhis2.domain.outcome import Counts, Extent, OutcomeKind, Reason, RejectedRow, ValueOutcome, Why
+from msupply_dhis2.domain.outcome import Counts, Extent, OutcomeKind, Reason, RejectedRow, ValueOutcome
 from msupply_dhis2.text import count, listed
 
-_UNCLEAR = Why(
-    code="unaccounted",
-    reason="DHIS2 did not account for all values of this call, and the missing ones could not be read back.",
-    what_to_do="Look at the value in DHIS2. Let the user view the data of the data set, and tick 'Store zero data "
-    "values' of the data element.",
+_UNCLEAR = Reason(
+    UNACCOUNTED,
+    "DHIS2 did not account for all values of this call, and the missing ones could not be read back.",
 )
 
 
@@ -76,17 +74,7 @@ class BatchResult(Imported):
     def rejected_rows(self) -> tuple[RejectedRow, ...]:
         """The values that got their outcome just now and are, perhaps, not in DHIS2, in the order of the batch."""
         return tuple(
-            RejectedRow(
-                outcome=_name(outcome, deletes=self._deletes),
-                store=value.store,
-                item=value.item,
-                metric=value.metric.label,
-                key=value.key,
-                value=value.value,
-                why=tuple(map(_why, outcome.reasons)) or (_UNCLEAR,),
-                kind=value.kind,
-                document=value.document,
-            )
+            RejectedRow(value, _name(outcome, deletes=self._deletes), outcome.reasons or (_UNCLEAR,))
             for value, outcome in self._not_applied()
         )
 
@@ -101,33 +89,22 @@ class BatchResult(Imported):
                 yield values[place], self.outcomes[place]
 
 
-def not_deleted(values: int) -> LogRecord:
-    """Return the line of a delete that was not done, because "Delete vanished values" was switched off meanwhile."""
-    text = (
-        "no longer computed and not deleted in DHIS2, because Delete vanished values is off in the settings now. To delete "
-        'them, switch it on again and invoke compute with {"manual": true}.'
-    )
-    return _not_sent(values, text, operation="delete")
+NOT_DELETED = (
+    "no longer computed and not deleted in DHIS2, because Delete vanished values is off in the settings now. To delete "
+    'them, switch it on again and invoke compute with {"manual": true}.'
+)
+STOPPED = "not sent, because their run was stopped. The last line of the run says how to send them."
+SWITCHED_OFF = (
+    "not sent, because Use DHIS2 is off in the settings. To send them, switch it on and invoke compute with "
+    '{"manual": true}.'
+)
+"""Why values are not sent."""
 
 
-def stopped(values: int) -> LogRecord:
-    """Return the line of a batch whose run somebody stopped."""
-    text = "not sent, because their run was stopped. The last line of the run says how to send them."
-    return _not_sent(values, text, stopped=True)
-
-
-def not_sent(values: int) -> LogRecord:
-    """Return the line of a batch that waited while "Use DHIS2" was switched off."""
-    text = (
-        "not sent, because Use DHIS2 is off in the settings. To send them, switch it on and invoke compute with "
-        '{"manual": true}.'
-    )
-    return _not_sent(values, text)
-
-
-def _not_sent(values: int, text: str, **fields: object) -> LogRecord:
+def not_sent(values: int, why: str, **fields: object) -> LogRecord:
+    """Return the line of a batch of which so many values are not sent."""
     fields = {"not_sent": values, **fields}
-    return LogRecord(LogEvent.VALUES_NOT_SENT, logging.WARNING, f"{count(values, 'value')} {text}", fields)
+    return LogRecord(LogEvent.VALUES_NOT_SENT, logging.WARNING, f"{count(values, 'value')} {why}", fields)
 
 
 def unclear_lines(batch: Batch, call: Unclear) -> Iterator[LogRecord]:
@@ -167,7 +144,7 @@ def _batch_line(result: BatchResult) -> LogRecord:
         fields["authenticated"] = True
     if is_delete:
         fields |= {"operation": "delete", "deleted": counts.deleted}
-    sentences = [f"Batch: {counts.sentence_of_a_delete() if is_delete else counts.sentence()}."]
+    sentences = [f"Batch: {counts.sentence(deletes=is_delete)}."]
     if result.waiting:
         fields["waiting"] = result.waiting
         sentences.append(f"{count(result.waiting, 'value waits', 'values wait')}: {result.failure}")
@@ -205,7 +182,3 @@ def _explained(reason: Reason) -> str:
     alone = reason.extent is Extent.VALUE
     together = "" if alone else " DHIS2 refused every value of this call for this reason."
     return f"{reason.text} ({reason.code}). {explanation.meaning} {explanation.cure}{together}"
-
-
-def _why(reason: Reason) -> Why:
-    return Why(code=reason.code, reason=reason.text, what_to_do=explain(reason.code, reason.text).cure)

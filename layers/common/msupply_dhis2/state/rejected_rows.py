@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, TextIO
 from pydantic import TypeAdapter, ValidationError
 
 from msupply_dhis2.aws.errors import aws_faults
+from msupply_dhis2.dhis2.error_catalogue import explain
 from msupply_dhis2.domain.outcome import RejectedRow
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.text import count
@@ -196,7 +197,7 @@ class _Found:
             return
         self.parts += 1
         self.rows += len(rows)
-        self.reasons = max([self.reasons, *(len(row.why) for row in rows)])
+        self.reasons = max([self.reasons, *(len(row.reasons) for row in rows)])
         # Within a text a line break is escaped; so those that are there part nothing.
         to.write(content.replace(b"\n", b" ") + b"\n")
 
@@ -243,12 +244,14 @@ def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons:
     writer.writerow([*COLUMNS, *of_reasons, *_LAST_COLUMNS])
     written = 0
     for written, row in enumerate(rows, 1):  # noqa: B007 - it is returned
-        element, period, org_unit, *combos = row.key
-        cells = [run_id, row.outcome, row.store, row.item, row.metric, element, org_unit, period]
-        cells += [*(combo or "" for combo in combos), row.value]
-        cells += [cell for why in row.why for cell in (why.code, why.reason, why.what_to_do)]
-        cells += [""] * (len(_OF_A_REASON) * (reasons - len(row.why)))
-        cells += (row.kind, row.document)
+        value = row.value
+        element, period, org_unit, *combos = value.key
+        cells = [run_id, row.outcome, value.store, value.item, value.metric.label, element, org_unit, period]
+        cells += [*(combo or "" for combo in combos), value.value]
+        for why in row.reasons:
+            cells += (why.code, why.text, explain(why.code, why.text).cure)
+        cells += [""] * (len(_OF_A_REASON) * (reasons - len(row.reasons)))
+        cells += (value.kind, value.document)
         writer.writerow([safe(cell) for cell in cells])
     return written
 

@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError
 from cli.comparison import Line
 from cli.console.stack_state import StackState
 from cli.stack import Stack
+from msupply_dhis2.dhis2.error_catalogue import explain
 from msupply_dhis2.domain.batch import Message
-from msupply_dhis2.domain.data_value import DataValueKey
-from msupply_dhis2.domain.outcome import RejectedRow, Why
+from msupply_dhis2.domain.outcome import Reason, RejectedRow
 from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.preflight.job import ConnectionReport, Server
 from msupply_dhis2.settings import parse_settings
@@ -30,6 +30,7 @@ from msupply_dhis2.state.run import Counts, Run
 from msupply_dhis2.state.runs import Runs
 from sandbox.aws_on_moto import BUCKET, Aws
 from tests.integration.cli.console.conftest import SCRIPT
+from tests.support.batches import value_of
 from tests.support.console import Browser, Page
 from tests.support.paths import PROJECT
 
@@ -384,15 +385,8 @@ def queued(**counts: int) -> Run:
 def test_push_followed_to_its_end(
     officer: Stacked, asked: list[tuple[str, object]], aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = RejectedRow(
-        outcome="rejected",
-        store=SCRIPT,
-        item="Amoxicillin 250mg",
-        metric="issued",
-        key=DataValueKey("AMO250", "202610", "OU_1", None, "ISSUED"),
-        value="12",
-        why=(Why(code="E7612", reason="Value is not valid", what_to_do="Ask for another value type."),),
-    )
+    value = value_of("AMO250", period="202610", org_unit="OU_1", store=SCRIPT, item="Amoxicillin 250mg")
+    row = RejectedRow(value, "rejected", (Reason("E7612", "Value is not valid"),))
     kept = RejectedRows(aws.s3, BUCKET)
     kept.keep([row], run_id="run-1", part="part", number=1)
     assert kept.write_file("run-1", {"part": 1}, lambda: 60.0)
@@ -415,7 +409,7 @@ def test_push_followed_to_its_end(
     assert "stored 4" in page.text
     assert "rejected 1" in page.text
     assert "all 5" in page.text
-    assert "1 value rejected (E7612): Ask for another value type." in page.text
+    assert f"1 value rejected (E7612): {explain('E7612', '').cure}" in page.text
     assert page.forms[0].values["stores"] == SCRIPT
     assert SCRIPT not in page.source
     assert not looked
