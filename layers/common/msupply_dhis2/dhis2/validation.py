@@ -91,10 +91,9 @@ class Validator:
         """Return how many values the data set can have in org units and periods; 0 where the metadata are not known."""
         if self._known is None:
             return 0
-        of_data_set = len(self._known.data_set.option_combos)
-        return len(cells) * sum(
-            len(element.option_combos) * of_data_set for element in self._known.data_set.data_elements
-        )
+        data_set = self._known.data_set
+        of_elements = sum(len(element.option_combos) for element in data_set.data_elements)
+        return len(cells) * of_elements * len(data_set.option_combos)
 
     def validate(self, values: Sequence[DataValue], *, deletes: bool = False) -> tuple[Validated, ...] | None:
         """Decide about values: which may be sent, and the outcome of those that are rejected locally.
@@ -107,19 +106,10 @@ class Validator:
         if self._is_within(self._given_up_at, _GIVEN_UP_FOR):
             return None
         began = self._attempts_began()
-        validated: tuple[Validated, ...] | None = None
         try:
-            for believed_for in (_KEPT_FOR, _FRESH_FOR):
-                self._read(believed_for)
-                if self.server is not None and not self.server.has_iso_calendar:
-                    validated = (rejected(_other_calendar(self.server), was_sent=False),) * len(values)
-                    break
-                if (known := self._known) is None:
-                    break
-                validated = self._apply_rules(known, values, deletes=deletes)
-                is_fresh = self._is_believed(known.read_at, _FRESH_FOR)
-                if validated is None or is_fresh or not any(map(_is_doubted, validated)):
-                    break
+            validated = self._decide(values, _KEPT_FOR, deletes=deletes)
+            if self._known is not None and any(map(_is_doubted, validated or ())):
+                validated = self._decide(values, _FRESH_FOR, deletes=deletes)
         except Dhis2TransientError as error:
             is_failure = isinstance(error, (Dhis2BlockedError, Dhis2SlowError, Dhis2FaultError))
             self._failures += is_failure
@@ -135,6 +125,26 @@ class Validator:
         # Where the data set cannot be seen it may be there all the same: sharing may hide it from lists only.
         self._given_up_at = self._clock() if validated is None else None
         return validated
+
+    def _decide(
+        self, values: Sequence[DataValue], believed_for: float, *, deletes: bool
+    ) -> tuple[Validated, ...] | None:
+        """Decide by metadata that are no older."""
+        self._read(believed_for)
+        if self.server is not None and not self.server.has_iso_calendar:
+            return (rejected(_other_calendar(self.server), was_sent=False),) * len(values)
+        if (known := self._known) is None:
+            return None
+        rules = ValueRules(known, self._option_combo_field, known.server_date(self._clock()), deletes=deletes)
+        known.look_up(self._answers, values)
+        if rules.has_unseen_combos({value.data_element for value in values}):
+            return rules.reject_all(values)
+        known.look_up_combos(self._answers, values)
+        self.lock_exceptions = frozenset()
+        if rules.has_expired({value.period for value in values}):
+            known.look_up_locks(self._answers)
+            self.lock_exceptions = known.lock_exceptions
+        return rules.validate(values)
 
     def _read(self, believed_for: float) -> None:
         """Read the metadata, unless those that are known are believed still."""
@@ -166,29 +176,13 @@ class Validator:
     def _is_within(self, since: float | None, seconds: float) -> bool:
         return since is not None and 0 <= self._clock() - since <= seconds
 
-    def _apply_rules(
-        self, known: MetadataCache, values: Sequence[DataValue], *, deletes: bool
-    ) -> tuple[Validated, ...] | None:
-        rules = ValueRules(known, self._option_combo_field, known.server_date(self._clock()), deletes=deletes)
-        known.look_up(self._answers, values)
-        if rules.has_unseen_combos({value.data_element for value in values}):
-            return rules.reject_all(values)
-        known.look_up_combos(self._answers, values)
-        self.lock_exceptions = frozenset()
-        if rules.has_expired({value.period for value in values}):
-            known.look_up_locks(self._answers)
-            self.lock_exceptions = known.lock_exceptions
-        self._answers.forget()
-        return rules.validate(values)
-
 
 def _is_doubted(validated: Validated) -> bool:
     return isinstance(validated, ValueOutcome) or validated.vanishes
 
 
 def _other_calendar(server: Server) -> Reason:
-    text = (
-        f"Not sent: DHIS2 keeps its periods in the calendar '{server.calendar}', where the label of the period means "
-        "another period than in the ISO calendar"
+    said = f"Not sent: DHIS2 keeps its periods in the calendar '{server.calendar}'"
+    return Reason(
+        CALENDAR, f"{said}, where the label of the period means another period than in the ISO calendar"
     )
-    return Reason(CALENDAR, text)
