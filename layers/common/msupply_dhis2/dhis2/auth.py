@@ -7,6 +7,7 @@ again here: several failures can lock the account.
 import base64
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -37,27 +38,21 @@ _TOKEN_WORDS = {
 """What DHIS2 says of a personal access token that it refuses, in this order."""
 
 
+@dataclass(repr=False)
 class Login:
-    """A login whose header is always the same. ``secrets`` are what no message may show.
+    """A login whose header ``Authorization`` is always the same. ``secrets`` are what no message may show.
 
     A refusal that says none of the ``words`` is ``otherwise``.
     """
 
-    def __init__(
-        self,
-        header: str,
-        secrets: list[str],
-        words: Mapping[str, ConnectionFault],
-        otherwise: ConnectionFault,
-    ) -> None:
-        self._header = header
-        self.secrets = secrets
-        self._words = words
-        self._otherwise = otherwise
+    header: str
+    secrets: list[str]
+    words: Mapping[str, ConnectionFault]
+    otherwise: ConnectionFault
 
     def authorization(self, client: "Dhis2Client") -> str:  # noqa: ARG002 - others have to ask
-        """Return the header ``Authorization`` for the next call; raise where it had to be asked for, and was not given."""
-        return self._header
+        """Return the header for the next call; raise where it had to be asked for, and was not given."""
+        return self.header
 
     def renewed(self, client: "Dhis2Client") -> bool:  # noqa: ARG002 - there is but one header
         """Get another header after this one was refused; False where there is no other."""
@@ -66,25 +61,27 @@ class Login:
     def refusal(self, response: requests.Response) -> ConnectionFault | None:
         """Return why an answer is a refused login; ``None`` where it is something else."""
         challenge = response.headers.get("WWW-Authenticate", "")
-        challenged = self._header.startswith("ApiToken") and challenge.startswith("ApiToken")
+        challenged = self.header.startswith("ApiToken") and challenge.startswith("ApiToken")
         if response.status_code == requests.codes.unauthorized or challenged:
-            return _by_words(response, self._words) or self._otherwise
+            return _by_words(response, self.words) or self.otherwise
         return None
 
 
 def login_of(credentials: Dhis2Credentials) -> Login:
     """Return the way in which these credentials log in."""
+    password, token = _revealed(credentials.password), _revealed(credentials.token)
     match credentials.kind:
         case LoginKind.BASIC:
-            password = _revealed(credentials.password)
             encoded = _encoded(credentials.user, password)
-            secrets = [password, encoded]
-            return Login(f"Basic {encoded}", secrets, _ACCOUNT_WORDS, ConnectionFault.AUTHENTICATION_FAILED)
+            failed = ConnectionFault.AUTHENTICATION_FAILED
+            return Login(f"Basic {encoded}", [password, encoded], _ACCOUNT_WORDS, failed)
         case LoginKind.TOKEN:
-            token = _revealed(credentials.token)
             return Login(f"ApiToken {token}", [token], _TOKEN_WORDS, ConnectionFault.TOKEN_REFUSED)
         case LoginKind.OAUTH2:
-            return _OAuth2Login(credentials)
+            secret = _revealed(credentials.secret)
+            encoded = _encoded(credentials.client or "", secret)
+            form = {"grant_type": "password", "username": credentials.user, "password": password}
+            return _OAuth2Login([password, secret, encoded], f"Basic {encoded}", form)
 
 
 def _revealed(secret: SecretStr | None) -> str:
@@ -105,21 +102,17 @@ def _by_words(response: requests.Response, words: Mapping[str, ConnectionFault])
 class _OAuth2Login(Login):
     """OAuth2's password grant, which DHIS2 has up to 2.41: for the password it gives tokens as good as it, for a time."""
 
-    def __init__(self, credentials: Dhis2Credentials) -> None:
-        password, secret = _revealed(credentials.password), _revealed(credentials.secret)
-        encoded = _encoded(credentials.client or "", secret)
-        self._client = f"Basic {encoded}"
-        self._own_secrets = [password, secret, encoded]
-        self._form = {"grant_type": "password", "username": credentials.user, "password": password}
+    def __init__(self, secrets: list[str], client_header: str, form: Mapping[str, str]) -> None:
+        super().__init__("", secrets, _ACCOUNT_WORDS, ConnectionFault.OAUTH2_REFUSED)
+        self._own_secrets, self._client_header, self._form = secrets, client_header, form
         self._refresh = ""
         self._ends = 0.0
         """On the clock of ``time.time``, which goes on while a function is frozen."""
-        super().__init__("", self._own_secrets, _ACCOUNT_WORDS, ConnectionFault.OAUTH2_REFUSED)
 
     def authorization(self, client: "Dhis2Client") -> str:
         if time.time() >= self._ends:
             self.renewed(client)
-        return self._header
+        return self.header
 
     def renewed(self, client: "Dhis2Client") -> bool:
         """Ask for an access token: with the refresh token where there is one and it works, else with the password."""
@@ -127,19 +120,9 @@ class _OAuth2Login(Login):
         if self._refresh:
             forms.insert(0, {"grant_type": "refresh_token", "refresh_token": self._refresh})
         for form in forms:
-            response = client.call("POST", _TOKEN_PATH, authorization=self._client, content=form)
+            response = client.call("POST", _TOKEN_PATH, authorization=self._client_header, content=form)
             if _is_success(response):
-                client.json(response)
-                answer = fields(response)
-                access, refresh, seconds = (
-                    answer.get(name) for name in ("access_token", "refresh_token", "expires_in")
-                )
-                if not isinstance(access, str) or not access:
-                    raise client.error(ConnectionFault.NOT_JSON, "no access token in it")
-                self._header = f"Bearer {access}"
-                self._refresh = refresh if isinstance(refresh, str) else ""
-                self._ends = time.time() + (seconds if isinstance(seconds, int) else 0) * _SHORTER
-                self.secrets = [*self._own_secrets, access, self._refresh]
+                self._take(client, response)
                 return True
         fault = _no_grant(response)
         is_absent = response.status_code in _ABSENT
@@ -153,6 +136,17 @@ class _OAuth2Login(Login):
             elif response.is_redirect:
                 raise client.redirection(response)
         raise client.refusal(response, fault)
+
+    def _take(self, client: "Dhis2Client", response: requests.Response) -> None:
+        client.json(response)
+        answer = fields(response)
+        access, refresh, seconds = map(answer.get, ("access_token", "refresh_token", "expires_in"))
+        if not isinstance(access, str) or not access:
+            raise client.error(ConnectionFault.NOT_JSON, "no access token in it")
+        self.header = f"Bearer {access}"
+        self._refresh = refresh if isinstance(refresh, str) else ""
+        self._ends = time.time() + (seconds if isinstance(seconds, int) else 0) * _SHORTER
+        self.secrets = [*self._own_secrets, access, self._refresh]
 
 
 def _no_grant(response: requests.Response) -> ConnectionFault | None:

@@ -232,7 +232,7 @@ class Dhis2Client:
         """Read what stands below the address of DHIS2, such as ``/api/me``, parsed from JSON."""
         response = self.call("GET", path, params=params)
         if not response.ok:
-            raise self.refusal(response, self._login.refusal(response))
+            raise self.refusal(response)
         self._asks_first = False
         return self.json(response)
 
@@ -252,18 +252,16 @@ class Dhis2Client:
             self.get("/api/me", {"fields": "id"})
         content = json.dumps(body, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
         send = partial(self.call, "POST", "/api/dataValueSets", params=params, read_timeout=read_timeout)
-        started = time.perf_counter()
+        plain = partial(send, content=content, headers=_PLAIN)
         compressed = self.compresses and not self._next_plain and len(content) >= _COMPRESSED_FROM
         if compressed:
             response = send(content=gzip.compress(content, _COMPRESSION, mtime=0), headers=_GZIP)
-            if response.status_code in _NOT_UNDERSTOOD:
-                started = time.perf_counter()
-                response = send(content=content, headers=_PLAIN)
-                # Where the same goes wrong plain too, compression was not to blame.
-                self.compresses = response.status_code in _NOT_UNDERSTOOD
         else:
-            response = send(content=content, headers=_PLAIN)
-        seconds = time.perf_counter() - started
+            response = plain()
+        if compressed and response.status_code in _NOT_UNDERSTOOD:
+            response = plain()
+            # Where the same goes wrong plain too, compression was not to blame.
+            self.compresses = response.status_code in _NOT_UNDERSTOOD
         has_outcome = response.ok or response.status_code == requests.codes.conflict
         # Up to 2.42 the import of a damaged body breaks off, from 2.43 DHIS2 fails at it. It is not sent again here: some of it
         # may be stored, and whoever sent it knows whether it may be sent twice.
@@ -275,7 +273,8 @@ class Dhis2Client:
             self._damaged = self._damaged + 1 if self._next_plain else 0
         self.compresses = self.compresses and self._damaged < _ENOUGH_TO_GIVE_UP
         if not has_outcome:
-            raise self.refusal(response, self._login.refusal(response))
+            raise self.refusal(response)
+        seconds = response.elapsed.total_seconds()
         return Answer(response.status_code, self.json(response), seconds, self.mask(response))
 
     def call(
@@ -348,13 +347,8 @@ class Dhis2Client:
         came: requests.Response | ConnectionFault,
     ) -> None:
         """Write the line of the log about a call: what was asked, what came back, and how long that took."""
-        sent = len(content) if isinstance(content, bytes) else 0
-        call: dict[str, object] = {
-            "method": method,
-            "path": path,
-            "seconds": round(seconds, 3),
-            "bytes_sent": sent,
-        }
+        call: dict[str, object] = {"method": method, "path": path, "seconds": round(seconds, 3)}
+        call["bytes_sent"] = len(content) if isinstance(content, bytes) else 0
         if isinstance(came, ConnectionFault):
             call["fault"] = came.kind
             outcome = f"no answer ({came.kind})"
@@ -390,6 +384,7 @@ class Dhis2Client:
     def refusal(self, response: requests.Response, fault: ConnectionFault | None = None) -> Dhis2Error:
         """Return the error that an answer stands for; ``fault`` where the caller knows better than the status tells."""
         body = fields(response)
+        fault = fault or self._login.refusal(response)
         if fault is None:
             fault = fault_of_answer(response, body, has_answered=self._has_answered)
             # Of a proxy's own statuses nothing is told by the body.
