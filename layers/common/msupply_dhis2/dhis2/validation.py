@@ -107,9 +107,11 @@ class Validator:
             return None
         began = self._attempts_began()
         try:
-            validated = self._decide(values, _KEPT_FOR, deletes=deletes)
+            self._read(_KEPT_FOR)
+            validated = self._decide(values, deletes=deletes)
             if self._known is not None and any(map(_is_doubted, validated or ())):
-                validated = self._decide(values, _FRESH_FOR, deletes=deletes)
+                self._read(_FRESH_FOR)
+                validated = self._decide(values, deletes=deletes)
         except Dhis2TransientError as error:
             is_failure = isinstance(error, (Dhis2BlockedError, Dhis2SlowError, Dhis2FaultError))
             self._failures += is_failure
@@ -126,11 +128,8 @@ class Validator:
         self._given_up_at = self._clock() if validated is None else None
         return validated
 
-    def _decide(
-        self, values: Sequence[DataValue], believed_for: float, *, deletes: bool
-    ) -> tuple[Validated, ...] | None:
-        """Decide by metadata that are no older."""
-        self._read(believed_for)
+    def _decide(self, values: Sequence[DataValue], *, deletes: bool) -> tuple[Validated, ...] | None:
+        """Decide by the metadata that are known."""
         if self.server is not None and not self.server.has_iso_calendar:
             return (rejected(_other_calendar(self.server), was_sent=False),) * len(values)
         if (known := self._known) is None:
