@@ -194,5 +194,5 @@ def _expiry(group: Group, metric: Metric, window: Window) -> Formula:
         for _, line, held in stock_of_lines(group.pairs, window.snapshot, Counter())
         if held and (day := line.expiry_date) and day <= last and (day <= first) is has_expired
     )
-    total, at = units(getattr(group, metric.value)), shown_instant(window.snapshot, window)
+    total, at = units(group.value(metric) or 0), shown_instant(window.snapshot, window)
     return Formula(f"{metric.label} = {total} on stock lines that expire {when}, as they were at {at}", terms)
