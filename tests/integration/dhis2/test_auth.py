@@ -94,7 +94,7 @@ failure = partial(failure_of, secrets=MARKED)
 def push(client: Dhis2Client) -> int:
     """Push one value, perhaps once more; give how many DHIS2 has now."""
     outcome = read_import_summary(client.post_data_values(BODY, SCHEMES), 1)
-    counts = Counts.of(outcome.outcomes)
+    counts = Counts.of(outcome.outcomes.values())
     return counts.stored + counts.unchanged
 
 

@@ -48,12 +48,12 @@ def group_conflict(code: str, text: str, *indexes: int) -> Json:
 
 
 def counts_of(outcome: ImportSummary) -> tuple[int, int, int, int]:
-    counts = Counts.of(outcome.outcomes)
+    counts = Counts.of(outcome.outcomes.values())
     return counts.stored + counts.deleted, counts.unchanged, counts.rejected, counts.unaccounted
 
 
 def rejected(outcome: ImportSummary) -> dict[int, tuple[Reason, ...]]:
-    return {index: each.reasons for index, each in enumerate(outcome.outcomes) if each.reasons}
+    return {index: each.reasons for index, each in enumerate(outcome.outcomes.values()) if each.reasons}
 
 
 def test_imported_and_updated() -> None:
@@ -274,11 +274,11 @@ def test_counts_add_up(
         outcome = read_import_summary(Answer(200, inner if bare else {"response": inner}), sent)
     except Dhis2TransientError:
         return
-    assert sum(counts_of(outcome)) == len(outcome.outcomes) == sent
-    counts = Counts.of(outcome.outcomes)
+    assert sum(counts_of(outcome)) == len(outcome.outcomes.values()) == sent
+    counts = Counts.of(outcome.outcomes.values())
     assert counts.rejected == len(rejected(outcome))
     # Where some are unaccounted for, it is certain of none which outcome it has.
-    accepted = [each for each in outcome.outcomes if not each.reasons]
+    accepted = [each for each in outcome.outcomes.values() if not each.reasons]
     assert {each.is_certain for each in accepted} <= {not counts.unaccounted and not outcome.deleted}
     counted = inner["importCount"]
     assert isinstance(counted, dict)

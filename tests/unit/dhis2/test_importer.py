@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from msupply_dhis2.dhis2.client import Answer
 from msupply_dhis2.dhis2.import_request import Schemes, SentValue
-from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Imported, Unclear, send
+from msupply_dhis2.dhis2.import_summary import ImportSummary
+from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Imported, send
 from msupply_dhis2.domain.data_value import DataValueKey
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import Reason
@@ -63,7 +64,7 @@ def rekeyed(value: SentValue, **parts: str) -> SentValue:
 @dataclass(slots=True, kw_only=True)
 class Sent(Imported):
     rows: Mapping[int, SentValue]
-    unclear: list[Unclear] = field(default_factory=list)
+    unclear: list[ImportSummary] = field(default_factory=list)
 
     @property
     def waiting(self) -> set[int]:

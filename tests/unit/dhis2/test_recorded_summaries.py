@@ -251,7 +251,7 @@ def outcome_of(case: Case) -> ImportSummary | None:
 @each_version
 def test_counts_add_up(version: str) -> None:
     sent = {
-        case.name: Counts.of(outcome.outcomes).sent
+        case.name: Counts.of(outcome.outcomes.values()).sent
         for case, outcome in pushes(version)
         if outcome is not None
     }
@@ -266,8 +266,10 @@ def test_stored_as_counted(version: str) -> None:
         if outcome is None:
             assert case.before == case.after, case.name
             continue
-        counts = Counts.of(outcome.outcomes)
-        accepted = [row for row, each in zip(case.rows, outcome.outcomes, strict=True) if not each.reasons]
+        counts = Counts.of(outcome.outcomes.values())
+        accepted = [
+            row for row, each in zip(case.rows, outcome.outcomes.values(), strict=True) if not each.reasons
+        ]
         stored[case.name] = sum(is_in(case.after, row) for row in accepted)
         said[case.name] = counts.stored + counts.unchanged
     assert stored == said
@@ -278,7 +280,7 @@ def test_rejected_not_stored(version: str) -> None:
     come_in = [
         (case.name, row)
         for case, outcome in pushes_of_ours(version)
-        for row, each in zip(case.rows, outcome.outcomes if outcome else (), strict=False)
+        for row, each in zip(case.rows, outcome.outcomes.values() if outcome else (), strict=False)
         if each.kind is OutcomeKind.REJECTED and is_in(case.after - case.before, row)
     ]
     assert come_in == []
@@ -291,7 +293,7 @@ def test_stored_as_written(version: str) -> None:
     for case, outcome in pushes_of_ours(version):
         if outcome is not None:
             written[case.name] = len([row for row in case.after - case.before if row.split("|")[6] == "f"])
-            said[case.name] = Counts.of(outcome.outcomes).stored
+            said[case.name] = Counts.of(outcome.outcomes.values()).stored
     if version != "2.43.1":
         assert said == written
     else:
@@ -304,7 +306,7 @@ def test_deletes_as_counted(version: str) -> None:
         case for case in CASES if case.version == version and case.name == "push_import_strategy_delete"
     )
     outcome = read_import_summary(case.answer, len(case.rows), deletes=True)
-    assert Counts.of(outcome.outcomes) == Counts(deleted=len(case.rows))
+    assert Counts.of(outcome.outcomes.values()) == Counts(deleted=len(case.rows))
     assert all(is_in(case.before, row) and not is_in(case.after, row) for row in case.rows)
 
 
@@ -313,7 +315,7 @@ def told(outcome: ImportSummary | None) -> str:
     if outcome is None:
         return "unknown"
     places: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for index, each in enumerate(outcome.outcomes):
+    for index, each in enumerate(outcome.outcomes.values()):
         for reason in each.reasons:
             places[reason.code, reason.extent].append(str(index))
     return "; ".join(f"{code} {extent} {' '.join(rows)}" for (code, extent), rows in places.items())
@@ -340,7 +342,7 @@ def test_codes_in_catalogue(version: str) -> None:
         reason.code
         for _, outcome in pushes(version)
         if outcome is not None
-        for each in outcome.outcomes
+        for each in outcome.outcomes.values()
         for reason in each.reasons
     }
     assert codes

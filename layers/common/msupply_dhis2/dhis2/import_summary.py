@@ -16,7 +16,7 @@ Each value that was sent has an outcome in ``ImportSummary``; where the server's
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import cast
@@ -36,7 +36,7 @@ _TEXT_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What became of the values of one request: ``outcomes`` has one for each value, in the order of the request.
+    """What became of the values of one request: ``outcomes`` has one for each, by its index, in the order of the request.
 
     Up to 2.42 unaccounted are typically zeros of a data element whose "zero is significant" is off. From 2.43, and in 2.37
     and before, values that were there already are among the stored: those servers do not tell. Of a delete, those that were
@@ -44,19 +44,9 @@ class ImportSummary:
     unaccounted, that wiped out what was there. ``unplaced`` are reasons that are about no value by name (2.36 and older).
     """
 
-    outcomes: tuple[ValueOutcome, ...]
+    outcomes: Mapping[int, ValueOutcome]
     deleted: int = 0
     unplaced: tuple[Reason, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Conflict:
-    """One entry of ``conflicts``; ``rows`` are those that the server lists or names, within the request."""
-
-    reason: Reason
-    rows: frozenset[int]
-    aborts: bool
-    """It names one row and refuses all (indexes ``[-1]``)."""
 
 
 def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> ImportSummary:
@@ -73,15 +63,17 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
         for name in ("imported", "updated", "ignored", "deleted")
     )
     stored = imported + updated
-    conflicts = [_conflict(conflict, sent, answer.mask) for conflict in _objects(summary.get("conflicts"))]
     reasons: dict[int, list[Reason]] = defaultdict(list)
-    for conflict in conflicts:
-        for index in conflict.rows:
-            reasons[index].append(conflict.reason)
+    unplaced: tuple[Reason, ...] = ()
+    names_one_for_all = False
+    for reason, rows, is_for_all in _conflicts(summary.get("conflicts"), sent, answer.mask):
+        names_one_for_all |= is_for_all
+        unplaced += () if rows else (reason,)
+        for index in rows:
+            reasons[index].append(reason)
     if not deletes or _is_import_by_group(summary):
         for index in _indexes(summary.get("rejectedIndexes"), sent) - reasons.keys():
             reasons[index].append(Reason(NO_REASON, "DHIS2 refused the value and gave no reason"))
-    unplaced = tuple(conflict.reason for conflict in conflicts if not conflict.rows)
 
     # Only where nothing at all was stored: with the system setting dataEntryAutoGroup one group may be stored
     # and another refused in the same answer, and servers before 2.37 list no indexes for single rows either.
@@ -90,10 +82,11 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
             for index in range(sent):
                 reasons[index].extend(replace(reason, extent=Extent.REQUEST) for reason in unplaced)
             unplaced = ()
-        elif any(conflict.aborts for conflict in conflicts):
-            held_back = _held_back(reasons)
+        elif names_one_for_all:
+            names = ", ".join(f"number {index + 1} ({why[0].text})" for index, why in sorted(reasons.items()))
+            text = f"not stored because DHIS2 refused another value of the same call: {names}"
             for index in set(range(sent)) - reasons.keys():
-                reasons[index].append(held_back)
+                reasons[index].append(Reason(HELD_BACK, text, Extent.REQUEST))
 
     explained = bool(reasons or unplaced)
     # Fewer deleted values than were sent are no failure: some may have been gone before.
@@ -115,8 +108,10 @@ def read_import_summary(answer: Answer, sent: int, *, deletes: bool = False) -> 
             is_certain=written + unchanged == rest and not removed,
         )
     )
-    outcomes = (rejected(*reasons[index]) if index in reasons else next(others) for index in range(sent))
-    return ImportSummary(tuple(outcomes), removed, unplaced)
+    outcomes = {
+        index: rejected(*reasons[index]) if index in reasons else next(others) for index in range(sent)
+    }
+    return ImportSummary(outcomes, removed, unplaced)
 
 
 def _summary(answer: Answer) -> Mapping[str, object]:
@@ -134,42 +129,30 @@ def _summary(answer: Answer) -> Mapping[str, object]:
     )
 
 
-def _objects(value: object) -> list[Mapping[str, object]]:
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
-
-
 def _indexes(value: object, sent: int) -> frozenset[int]:
     entries = value if isinstance(value, list) else []
     return frozenset(entry for entry in entries if isinstance(entry, int) and 0 <= entry < sent)
 
 
-def _conflict(conflict: Mapping[str, object], sent: int, mask: Mask) -> _Conflict:
-    said = str(conflict.get("value") or "DHIS2 gave no words for it")
-    text = mask.text(said, _TEXT_LIMIT)
-    if len(said) > _TEXT_LIMIT:
-        text += "…"
-    rows = _indexes(conflict.get("indexes"), sent)
-    aborts = not rows and conflict.get("indexes") == [-1]
-    if aborts:
-        number = _NUMBERED.match(said)
-        rows = _indexes([int(number[1])] if number else [], sent)
-    # A row-by-row importer says which field is wrong in each row that it lists. From 2.43 a reason without a
-    # field that lists several rows stands for the whole group, and only its text names what is wrong.
-    of_group = len(rows) > 1 and "property" not in conflict and "object" not in conflict
-    reason = Reason(
-        code=mask.text(str(conflict.get("errorCode") or NO_REASON), _CODE_LIMIT),
-        text=text,
-        extent=Extent.GROUP if of_group else Extent.VALUE,
-    )
-    return _Conflict(reason, rows, aborts)
-
-
-def _held_back(guilty: Mapping[int, Sequence[Reason]]) -> Reason:
-    """Return why rows that nothing is wrong with were not stored."""
-    names = ", ".join(f"number {index + 1} ({reasons[0].text})" for index, reasons in sorted(guilty.items()))
-    return Reason(
-        HELD_BACK, f"not stored because DHIS2 refused another value of the same call: {names}", Extent.REQUEST
-    )
+def _conflicts(entries: object, sent: int, mask: Mask) -> Iterator[tuple[Reason, frozenset[int], bool]]:
+    """Yield reasons, each with the rows that it lists or names, and whether it names one and refuses all."""
+    for entry in entries if isinstance(entries, list) else ():
+        if not isinstance(entry, Mapping):
+            continue
+        said = str(entry.get("value") or "DHIS2 gave no words for it")
+        rows = _indexes(entry.get("indexes"), sent)
+        named = _NUMBERED.match(said) if entry.get("indexes") == [-1] else None
+        if named:
+            rows = _indexes([int(named[1])], sent)
+        # A row-by-row importer says which field is wrong in each row that it lists. From 2.43 a reason without a
+        # field that lists several rows stands for the whole group, and only its text names what is wrong.
+        of_group = len(rows) > 1 and "property" not in entry and "object" not in entry
+        reason = Reason(
+            code=mask.text(str(entry.get("errorCode") or NO_REASON), _CODE_LIMIT),
+            text=mask.text(said, _TEXT_LIMIT) + ("…" if len(said) > _TEXT_LIMIT else ""),
+            extent=Extent.GROUP if of_group else Extent.VALUE,
+        )
+        yield reason, rows, bool(named and rows)
 
 
 def _is_import_by_group(summary: Mapping[str, object]) -> bool:

@@ -9,9 +9,8 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import NamedTuple
 
 from msupply_dhis2.dhis2.client import Answer, Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, FAILS_ALONE
@@ -129,17 +128,6 @@ class Imported:
     may_still_be_applied: bool = False
 
 
-class Unclear(NamedTuple):
-    """A call of which DHIS2 does not account for all values: what those count as that were not refused.
-
-    ``deleted`` is how many older values the call removed; ``unplaced`` are the reasons that are about no value by name.
-    """
-
-    outcomes: dict[int, ValueOutcome]
-    deleted: int
-    unplaced: Reasons
-
-
 @dataclass(frozen=True, slots=True)
 class Calls:
     """How calls are made for one batch, and what came of them.
@@ -162,10 +150,11 @@ class Calls:
     lock_exceptions: Collection[tuple[str, str]] | None = None
 
 
-def send(rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool = True) -> list[Unclear]:
-    """Send rows, given by their places in the batch, note what became of them, and return what is not clear.
+def send(rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool = True) -> list[ImportSummary]:
+    """Send rows, given by their places in the batch, and note what became of them.
 
-    ``try_again`` tells whether a call may be repeated at once. A zero that removes what stands in its cell may not be: sent
+    Returned are the calls of which DHIS2 does not account for all values: what those count as, by their places, that were not
+    refused. ``try_again`` tells whether a call may be repeated at once. A zero that removes what stands in its cell may not be: sent
     twice, DHIS2 would store it after all.
     """
     sending = _Sending(rows, calls, try_again=try_again)
@@ -179,7 +168,7 @@ class _Sending:
     """Calls that wait to be made, by the places of their values."""
 
     def __init__(self, rows: Mapping[int, SentValue], calls: Calls, *, try_again: bool) -> None:
-        self.unclear: list[Unclear] = []
+        self.unclear: list[ImportSummary] = []
         self._rows = rows
         self._calls = calls
         self._result = calls.result
@@ -323,7 +312,7 @@ class _Sending:
         certain: dict[int, Reasons] = {}
         doubtful: dict[int, Reasons] = {}
         again = []
-        for place, outcome in zip(places, summary.outcomes, strict=True):
+        for place, outcome in zip(places, summary.outcomes.values(), strict=True):
             reasons = outcome.reasons
             if not reasons:
                 accepted[place] = outcome
@@ -345,7 +334,7 @@ class _Sending:
         if all(outcome.is_certain for outcome in accepted.values()):
             self._result.outcomes |= accepted
         else:
-            self.unclear.append(Unclear(accepted, summary.deleted, summary.unplaced))
+            self.unclear.append(replace(summary, outcomes=accepted))
 
     def _may_be_a_race(self, place: int, reasons: Sequence[Reason]) -> bool:
         # Nothing was stored of it, so also a value that may not be sent twice is sent again.

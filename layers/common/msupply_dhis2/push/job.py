@@ -23,7 +23,8 @@ from msupply_dhis2.dhis2.error_catalogue import (
     ZERO_NOT_KEPT,
 )
 from msupply_dhis2.dhis2.import_request import UIDS, Schemes, SentValue
-from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, Unclear, send
+from msupply_dhis2.dhis2.import_summary import ImportSummary
+from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, send
 from msupply_dhis2.dhis2.metadata import read_stored
 from msupply_dhis2.dhis2.validation import Validator
 from msupply_dhis2.dhis2.value_rules import Validated
@@ -272,7 +273,7 @@ class _Push:
                 # Most were there by then, and that they are unchanged now says nothing of how it was before.
                 self._outcomes[place] = replace(now, kind=before.kind)
 
-    def _clear_up(self, calls: Iterable[Unclear], *, may_send_again: bool) -> dict[int, ValueOutcome]:
+    def _clear_up(self, calls: Iterable[ImportSummary], *, may_send_again: bool) -> dict[int, ValueOutcome]:
         """Find out what is not clear, and return what is to be sent again, with what it counts as if it gets in then."""
         missing: dict[int, ValueOutcome] = {}
         for unclear in calls:
@@ -286,7 +287,7 @@ class _Push:
         return missing
 
     def _clear_up_read(
-        self, unclear: Unclear, stored: Mapping[int, str], *, may_send_again: bool
+        self, unclear: ImportSummary, stored: Mapping[int, str], *, may_send_again: bool
     ) -> dict[int, ValueOutcome]:
         """Compare with what is stored."""
         applied, missing = [], []
@@ -305,7 +306,7 @@ class _Push:
         self._outcomes |= zip(applied, outcomes, strict=True)
         return dict.fromkeys(missing, ValueOutcome(OutcomeKind.STORED))
 
-    def _clear_up_unread(self, unclear: Unclear, *, may_send_again: bool) -> dict[int, ValueOutcome]:
+    def _clear_up_unread(self, unclear: ImportSummary, *, may_send_again: bool) -> dict[int, ValueOutcome]:
         """Tell as not accounted for what may not be sent again."""
         counts = Counts.of(unclear.outcomes.values())
         told, others = unclear.outcomes, list[int]()
@@ -315,7 +316,7 @@ class _Push:
             told = dict.fromkeys(zeros, ValueOutcome(OutcomeKind.UNACCOUNTED, is_certain=False))
         if told:
             self._outcomes |= told
-            self._result.remarks += unclear_lines(self._result.batch, unclear._replace(outcomes=told))
+            self._result.remarks += unclear_lines(self._result.batch, replace(unclear, outcomes=told))
         return dict(zip(others, accepted(len(others), unchanged=counts.unchanged), strict=True))
 
     def _may_vanish(self, place: int) -> bool:

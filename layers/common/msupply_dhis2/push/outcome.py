@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, UNACCOUNTED, explain
-from msupply_dhis2.dhis2.importer import Imported, Unclear
+from msupply_dhis2.dhis2.import_summary import ImportSummary
+from msupply_dhis2.dhis2.importer import Imported
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
@@ -107,7 +108,7 @@ def not_sent(values: int, why: str, **fields: object) -> LogRecord:
     return LogRecord(LogEvent.VALUES_NOT_SENT, logging.WARNING, f"{count(values, 'value')} {why}", fields)
 
 
-def unclear_lines(batch: Batch, call: Unclear) -> Iterator[LogRecord]:
+def unclear_lines(batch: Batch, call: ImportSummary) -> Iterator[LogRecord]:
     """Yield the lines of a call of which DHIS2 does not account for all values, and which ones could not be read."""
     unaccounted = Counts.of(call.outcomes.values()).unaccounted
     fields: dict[str, object] = {"unaccounted": unaccounted}
