@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import batched
@@ -48,12 +49,10 @@ DELIVERIES = 9
 
 NOTHING_DONE = frozenset({Status.OFF, Status.NOTHING_TO_DO})
 
+_EVENTS = {Status.DATABASE_REACHED: LogEvent.DATABASE_CHECKED, Status.EXPORTED: LogEvent.VALUES_EXPORTED}
 
 ASKING = frozenset({"check_database", "export", "explain"})
 """The fields of events by which a person asks for something, and waits for the answer."""
-
-WHOLE = "1/1"
-"""The part of the invocation that begins a run: all of it, the first of its months, or the planning of its shards."""
 
 
 def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metrics) -> dict[str, object]:
@@ -65,20 +64,19 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     compute = _Compute(context, logger, metrics)
     if queues.is_from_a_queue(event):
         records = queues.queue_records(event)
-        return queues.partial_response(
-            [each.message_id for each in records if not compute.process_record(each)]
-        )
-    event = with_names(event)
+        again = [each.message_id for each in records if not compute.process_record(each)]
+        return queues.partial_response(again)
+    asked = with_names(event)
+    fields = asked.keys() if isinstance(asked, Mapping) else set[str]()
     try:
-        if isinstance(event, Mapping) and "explain" in event:
-            return compute.explain(event)
-        result = compute.answer(event)
+        if "explain" in fields:
+            return compute.explain(asked)
+        result = compute.answer(asked)
     except MsupplyDhis2Error as error:
-        asking = ASKING.intersection(event) if isinstance(event, Mapping) else ()
-        compute.count("RunsFailed", int(not asking))
-        failed = LogEvent.DATABASE_CHECKED if "check_database" in asking else LogEvent.RUN_FAILED
+        compute.count("RunsFailed", int(ASKING.isdisjoint(fields)))
+        failed = LogEvent.DATABASE_CHECKED if "check_database" in fields else LogEvent.RUN_FAILED
         compute.log(failed, ERROR, str(error), error=type(error).__name__)
-        if _is_tried_again(event, error):
+        if _is_tried_again(asked, error):
             raise
         return _as_json(ComputeResult(status=Status.FAILED, message=str(error)))
     compute.count("RunsFailed", 0)
@@ -88,9 +86,8 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
 
 def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
     """Return whether AWS shall try an invocation again that failed."""
-    if not isinstance(event, Mapping):
-        return error.is_transient
-    return "interval" in event or (error.is_transient and not ASKING & event.keys())
+    fields = event.keys() if isinstance(event, Mapping) else set[str]()
+    return "interval" in fields or (error.is_transient and ASKING.isdisjoint(fields))
 
 
 class RunRecorder(AbstractContextManager["RunRecorder"]):
@@ -125,7 +122,8 @@ class RunRecorder(AbstractContextManager["RunRecorder"]):
         if self._is_kept:
             event, as_of = self._shard.event, self._shard.step.as_of
             text = event.model_dump_json(exclude_defaults=True)
-            self._runs.begin(Run(self._run_id, event.started_by, as_of, text), [WHOLE], datetime.now(UTC))
+            run = Run(self._run_id, event.started_by, as_of, text)
+            self._runs.begin(run, self._shard.parts, datetime.now(UTC))
 
     def is_stopped(self, since: datetime | None = None) -> bool:
         """Return whether somebody has stopped the run; ``since``: after an instant."""
@@ -135,9 +133,8 @@ class RunRecorder(AbstractContextManager["RunRecorder"]):
     def open(self, shards: Iterable[Shard]) -> None:
         """Note all steps of shards as parts that are to be computed, before they are queued."""
         if self._is_kept:
-            self._runs.parts.open(
-                self._run_id, [part for shard in shards for part in shard.parts], datetime.now(UTC)
-            )
+            parts = [part for shard in shards for part in shard.parts]
+            self._runs.parts.open(self._run_id, parts, datetime.now(UTC))
 
     def queued(self, messages: Sequence[Message]) -> None:
         """Count messages that the queue has taken."""
@@ -146,21 +143,20 @@ class RunRecorder(AbstractContextManager["RunRecorder"]):
 
     def finished(self, result: ComputeResult | None) -> None:
         """Note that all messages of the next step, and what follows it, are on their queues; ``None``: were before."""
-        if not self._is_kept:
-            return
-        part = WHOLE if self._shard.is_whole_run else self._shard.parts[0]
-        if result is None:
-            self._runs.parts.finish(self._run_id, part)
-            return
-        came_to = Part(
-            values=result.values,
-            already_stored=result.already_stored,
-            periods=result.periods,
-            unreadable_groups=result.unreadable_groups,
-            unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],
-            incomplete=result.incomplete,
-        )
-        self._runs.parts.finish(self._run_id, part, came_to)
+        if self._is_kept:
+            came_to = (
+                None
+                if result is None
+                else Part(
+                    values=result.values,
+                    already_stored=result.already_stored,
+                    periods=result.periods,
+                    unreadable_groups=result.unreadable_groups,
+                    unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],
+                    incomplete=result.incomplete,
+                )
+            )
+            self._runs.parts.finish(self._run_id, self._shard.parts[0], came_to)
 
     def failed(self, message: str, *, for_good: bool) -> None:
         """Note why the invocation failed, and whether nobody tries it again: then none of its steps is computed."""
@@ -170,11 +166,11 @@ class RunRecorder(AbstractContextManager["RunRecorder"]):
             if not for_good:
                 self._runs.note_fault(self._run_id, message)
                 return
-            for part in [WHOLE] if self._shard.is_whole_run else self._shard.parts:
+            for part in self._shard.parts:
                 self._runs.parts.fail(self._run_id, part, message)
         except AwsError as fault:
-            what = f"the run {self._run_id}" if self._shard.is_whole_run else self._shard.name
-            self._compute.not_noted(f"It could not be noted that {what} failed. {fault}")
+            named = f"{self._shard.name} of the run {self._run_id}"
+            self._compute.not_noted(f"It could not be noted that {named} failed. {fault}")
 
 
 class _Compute(RunsInvocation[ComputeEnvironment]):
@@ -223,13 +219,9 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
     def explain(self, event: Mapping[str, object]) -> dict[str, object]:
         """Explain a value."""
         # Asked rarely, so that runs start without it.
-        from msupply_dhis2.explain.job import parse_question  # noqa: PLC0415
         from msupply_dhis2.handlers.explain import explain_value  # noqa: PLC0415
 
-        question, settings = parse_question(event), self.read_settings()
-        settings.require_complete()
-        open_database = self._open_database(settings.database_trust)
-        answer = explain_value(self, question, settings, self._calendar, open_database)
+        answer = explain_value(self, event, self._calendar, self._open_database)
         self.count("RunsFailed", 0)
         return answer
 
@@ -238,10 +230,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         try:
             shard = parse_shard(record.body)
         except ShardError as error:
-            self._put_to_dead_letters(record, str(error))
-            self.count("ShardsFailed", 1)
-            said = f"A message went to the dead-letter queue. {error}"
-            self.log(LogEvent.MESSAGE_DEAD_LETTERED, ERROR, said)
+            self._set_aside(record, str(error), "A message", 1)
             return True
         self.logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
         try:
@@ -269,16 +258,13 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
                 return False
             try:
                 result = self._compute(shard, self.read_settings(), recorder)
-                if result.status is Status.STOPPED:
-                    recorder.failed(result.message, for_good=True)
-                    self.report(result)
-                    self.count("ShardsStopped", len(shard.steps))
-                    return True
+                is_stopped = result.status is Status.STOPPED
                 if result.status in NOTHING_DONE:
-                    self._set_aside(shard, record, result)
+                    self._set_aside_unworked(shard, record, result)
+                if result.status in NOTHING_DONE or is_stopped:
                     recorder.failed(result.message, for_good=True)
-                    return True
-                note_finished(self.table, shard.key, datetime.now(UTC))
+                else:
+                    note_finished(self.table, shard.key, datetime.now(UTC))
             except BaseException:
                 self._let_go(shard)
                 raise
@@ -290,28 +276,27 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
                 reason = "Compute has a fault of its own: see the line before."
             self._failed(shard, record, recorder, reason, type(error).__name__)
             return False
-        self.report(result)
-        self.count("ShardsFinished", 1)
+        if result.status not in NOTHING_DONE:
+            self.report(result)
+            self.count(
+                "ShardsStopped" if is_stopped else "ShardsFinished", len(shard.steps) if is_stopped else 1
+            )
         return True
 
     def _compute(self, shard: Shard, settings: Settings, recorder: RunRecorder) -> ComputeResult:
         """Compute a run or a shard, and queue its batches and then what follows it."""
         if shard.event.export is not None:
             return self._export(shard, settings)
-        environment = self.environment
         if not shard.is_whole_run:
             if recorder.is_stopped():
                 return results.stopped(results.of(shard))
             recorder.open([shard])
+        environment, scheme = self.environment, settings.data_element_id_scheme
         ordering = OrderingTable(clients.table(environment.ordering_table_name), datetime.now(UTC))
-        scheme = settings.data_element_id_scheme
         with BatchQueue(clients.sqs(), environment.queue_url, recorder.queued) as queue:
-            job = ComputeJob(
-                settings=settings,
-                calendar=self._calendar,
-                open_database=self._open_database(settings.database_trust),
+            job = replace(
+                self._job(settings),
                 send=queue.send,
-                lines_per_invocation=environment.lines_per_invocation,
                 compare=self._compare(settings, dry_run=shard.event.dry_run),
                 claim=partial(ordering.claim, data_element_scheme=scheme, run_id=shard.run_id),
             )
@@ -323,6 +308,14 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         if shard.is_whole_run or result.status not in NOTHING_DONE:
             recorder.finished(result)
         return result
+
+    def _job(self, settings: Settings) -> ComputeJob:
+        return ComputeJob(
+            settings=settings,
+            calendar=self._calendar,
+            open_database=self._open_database(settings.database_trust),
+            lines_per_invocation=self.environment.lines_per_invocation,
+        )
 
     def _compare(self, settings: Settings, *, dry_run: bool) -> Compare:
         now = datetime.now(UTC)
@@ -342,42 +335,26 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
 
     def _export(self, shard: Shard, settings: Settings) -> ComputeResult:
         """Write the values of a run or a shard, or what is mapped, into a file of the bucket."""
-        open_database = self._open_database(settings.database_trust)
         with ExportFile(clients.s3(), self.environment.bucket_name) as file:
+
+            def write(computed: OrgUnitValues, _: int) -> None:
+                for value in computed.values:
+                    file.write(value.by_name())
+
             if shard.event.export is Export.MAPPING:
+                open_database = self._open_database(settings.database_trust)
                 result = export_mapping(open_database, settings, file.write)
             else:
-
-                def write(computed: OrgUnitValues, _: int) -> None:
-                    for value in computed.values:
-                        file.write(value.by_name())
-
-                result = ComputeJob(
-                    settings=settings,
-                    calendar=self._calendar,
-                    open_database=open_database,
-                    lines_per_invocation=self.environment.lines_per_invocation,
-                    watch=write,
-                ).run(shard)
-            following = [
-                file.address(_name_of_export(each, step.month))
-                for each in result.to_follow
-                for step in each.steps
-            ]
+                result = replace(self._job(settings), watch=write).run(shard)
+            steps = [(each, step.month) for each in result.to_follow for step in each.steps]
+            files = [file.address(_name_of_export(each, month)) for each, month in steps]
             if result.status is Status.EXPORTED:
                 address = file.upload(_name_of_export(shard, result.month))
                 said = f"{result.message} The file, which is kept for seven days: {address}"
-                facts = {
-                    "message": said,
-                    "file": address,
-                    "files": (address, *following),
-                    "run_id": shard.run_id,
-                }
-                result = result.model_copy(update=facts)
-            elif following:
-                result = result.model_copy(update={"files": tuple(following)})
+                files.insert(0, address)
+                result = result.ended(result.status, said, file=address, run_id=shard.run_id)
         self._queue(result.to_follow)
-        return result
+        return result.model_copy(update={"files": tuple(files)})
 
     def _queue(self, following: Sequence[Shard]) -> None:
         for shard in following:
@@ -404,18 +381,19 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
     def _open_database(self, trust: DatabaseTrust) -> OpenDatabase:
         return lambda: open_source(self._database_address(), calendar=self._calendar, trust=trust)
 
-    def _set_aside(self, shard: Shard, record: QueueRecord, result: ComputeResult) -> None:
-        """Keep a shard that the settings leave no work for, with all its steps, among the dead letters."""
-        reason = f"{result.message} Not sent: {results.named(shard.steps)}."
-        self._put_to_dead_letters(record, reason)
-        self._let_go(shard)
-        self.count("ShardsFailed", len(shard.steps))
+    def _set_aside(self, record: QueueRecord, reason: str, what: str, shards: int) -> None:
+        """Put what nobody can work among the dead letters."""
+        queues.send(clients.sqs(), self.environment.failed_shard_queue_url, record.body, reason=reason)
+        self.count("ShardsFailed", shards)
+        self.log(LogEvent.MESSAGE_DEAD_LETTERED, ERROR, f"{what} went to the dead-letter queue. {reason}")
+
+    def _set_aside_unworked(self, shard: Shard, record: QueueRecord, result: ComputeResult) -> None:
+        """Set a shard aside that the settings leave no work for, with all its steps."""
         what = "switch Use DHIS2 on" if result.status is Status.OFF else "correct the settings"
-        said = (
-            f"{shard.name} of the run {shard.run_id} went to the dead-letter queue. {reason} To send them, {what} and "
-            "redrive that queue."
-        )
-        self.log(LogEvent.MESSAGE_DEAD_LETTERED, WARNING, said)
+        missing = f"Not sent: {results.named(shard.steps)}. To send them, {what} and redrive that queue."
+        named = f"{shard.name} of the run {shard.run_id}"
+        self._set_aside(record, f"{result.message} {missing}", named, len(shard.steps))
+        self._let_go(shard)
 
     def _let_go(self, shard: Shard) -> None:
         try:
@@ -426,36 +404,32 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
     def _failed(
         self, shard: Shard, record: QueueRecord, recorder: RunRecorder, reason: str, error: str
     ) -> None:
-        delivery = record.delivery
-        wait = queues.wait_seconds(delivery)
-        if is_last := delivery >= DELIVERIES:
+        """Have a shard delivered again; after the last time SQS itself moves it to the dead letters."""
+        wait, event, metric, number = (
+            queues.wait_seconds(record.delivery),
+            LogEvent.SHARD_FAILED,
+            "ShardsToTryAgain",
+            1,
+        )
+        then = f"Attempt {record.delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds"
+        if record.delivery >= DELIVERIES:
             recorder.failed(reason, for_good=True)
+            # The months that would have followed were planned too, and fail with it.
+            wait, event, metric, number = 0, LogEvent.MESSAGE_DEAD_LETTERED, "ShardsFailed", len(shard.steps)
             then = (
                 f"It was the last of {DELIVERIES} attempts: it goes to the dead-letter queue. Fix the cause, then "
                 "redrive that queue"
             )
-        else:
-            then = f"Attempt {delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds"
-        # The months that would have followed were planned too, and fail with it.
-        self.count("ShardsFailed" if is_last else "ShardsToTryAgain", len(shard.steps) if is_last else 1)
-        event = LogEvent.MESSAGE_DEAD_LETTERED if is_last else LogEvent.SHARD_FAILED
+        self.count(metric, number)
         said = f"{shard.name} of the run {shard.run_id} failed: {reason} {then}."
         self.log(event, ERROR, said, error=error)
-        self.put_back(self.environment.shard_queue_url, record, 0 if is_last else wait)
-
-    def _put_to_dead_letters(self, record: QueueRecord, reason: str) -> None:
-        queues.send(clients.sqs(), self.environment.failed_shard_queue_url, record.body, reason=reason)
+        self.put_back(self.environment.shard_queue_url, record, wait)
 
     def report(self, result: ComputeResult) -> None:
         """Log and count what an invocation came to."""
         fields = result.model_dump(mode="json", exclude={"message", "skipped", "warnings", "mapped"})
-        if result.status is Status.DATABASE_REACHED:
-            event = LogEvent.DATABASE_CHECKED
-        elif result.status is Status.EXPORTED:
-            event = LogEvent.VALUES_EXPORTED
-        else:
-            event = LogEvent.RUN_COMPUTED if result.shard is None else LogEvent.SHARD_COMPUTED
-        self.log(event, INFO, result.message, **fields)
+        computed = LogEvent.RUN_COMPUTED if result.shard is None else LogEvent.SHARD_COMPUTED
+        self.log(_EVENTS.get(result.status, computed), INFO, result.message, **fields)
         for event, what, sentences in (
             (LogEvent.SUBJECTS_SKIPPED, f"{len(result.skipped):,} skipped", result.skipped),
             (LogEvent.DATA_WARNINGS, count(len(result.warnings), "note"), result.warnings),
@@ -482,12 +456,8 @@ def _name_of_export(shard: Shard, month: str | None) -> str:
 
 def _as_json(result: ComputeResult) -> dict[str, object]:
     """Return the result, short enough for an answer: the log names all that was left out."""
-    shortened = {
-        name: (
-            *sentences[:NAMED_IN_RESULT],
-            f"and {len(sentences) - NAMED_IN_RESULT:,} more, see the log of compute",
-        )
-        for name, sentences in (("skipped", result.skipped), ("warnings", result.warnings))
-        if len(sentences) > NAMED_IN_RESULT
-    }
+    shortened = {}
+    for name, sentences in (("skipped", result.skipped), ("warnings", result.warnings)):
+        if (more := len(sentences) - NAMED_IN_RESULT) > 0:
+            shortened[name] = (*sentences[:NAMED_IN_RESULT], f"and {more:,} more, see the log of compute")
     return result.model_copy(update=shortened).model_dump(mode="json", exclude_none=True)

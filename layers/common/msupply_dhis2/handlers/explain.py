@@ -1,16 +1,17 @@
 """What a stack tells of one value when a person asks compute: its explanation, and what became of the value."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import ComputeEnvironment
 from msupply_dhis2.compute.event import parse_compute_event, rows_asked_for
 from msupply_dhis2.compute.job import OpenDatabase
+from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.errors import AwsError, MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
-from msupply_dhis2.explain.job import Question, explain
+from msupply_dhis2.explain.job import explain, parse_question
 from msupply_dhis2.handlers.invocation import INFO, LogEvent, RunsInvocation
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import Settings
@@ -26,93 +27,82 @@ MOST_RUNS = 5
 
 def explain_value(
     compute: RunsInvocation[ComputeEnvironment],
-    question: Question,
-    settings: Settings,
+    event: Mapping[str, object],
     calendar: Calendar,
-    open_database: OpenDatabase,
+    open_database: Callable[[DatabaseTrust], OpenDatabase],
 ) -> dict[str, object]:
     """Return an ``Explanation`` as JSON, with what became of the value."""
-    now = datetime.now(UTC)
-    with open_database() as source:
+    question, settings, now = parse_question(event), compute.read_settings(), datetime.now(UTC)
+    settings.require_complete()
+    with open_database(settings.database_trust)() as source:
         explanation = explain(question, settings=settings, calendar=calendar, source=source, now=now)
-    way = _Way(compute, explanation, settings, now)
-    explanation = explanation.model_copy(update={"way": (*way.acknowledged(), *way.runs())})
+    way = (*_acknowledged(compute, explanation, settings, now), *_runs(compute, explanation, settings, now))
+    explanation = explanation.model_copy(update={"way": way})
     compute.log(LogEvent.VALUE_EXPLAINED, INFO, explanation.message)
     return explanation.model_dump(mode="json")
 
 
-class _Way:
-    """What became of a value: what is remembered of it, and the runs about it."""
+def _acknowledged(
+    compute: RunsInvocation[ComputeEnvironment], explanation: Explanation, settings: Settings, now: datetime
+) -> Iterator[str]:
+    """Yield what DHIS2 acknowledged last, where Only changes is on."""
+    value, period, org_unit = explanation.data_value, explanation.period, explanation.org_unit
+    if not (settings.only_changes and value and period and org_unit):
+        return
+    records = DeltaTable(clients.table(compute.environment.delta_table_name), compute.runs_table, now)
+    record = records.read(target_of(settings), period, org_unit)
+    record.settle(records.receipts([record]), now.timestamp())
+    combos = value["category_option_combo"], value["attribute_option_combo"]
+    entry = record.entries.get((str(value["data_element"]), *combos))
+    if entry is None or entry.acknowledged is None:
+        yield "DHIS2 has not acknowledged a value of it (Only changes)."
+    else:
+        yield f"DHIS2 acknowledged {entry.acknowledged} last (Only changes)."
 
-    def __init__(
-        self,
-        compute: RunsInvocation[ComputeEnvironment],
-        explanation: Explanation,
-        settings: Settings,
-        now: datetime,
-    ) -> None:
-        self._compute = compute
-        self._explanation = explanation
-        self._settings = settings
-        self._now = now
 
-    def acknowledged(self) -> Iterator[str]:
-        """Yield what DHIS2 acknowledged last, where Only changes is on."""
-        value, period, org_unit = (
-            self._explanation.data_value,
-            self._explanation.period,
-            self._explanation.org_unit,
-        )
-        if not (self._settings.only_changes and value and period and org_unit):
+def _runs(
+    compute: RunsInvocation[ComputeEnvironment], explanation: Explanation, settings: Settings, now: datetime
+) -> Iterator[str]:
+    """Yield the latest runs about the value, and why DHIS2 rejected it in them."""
+    told = 0
+    for run_id in compute.runs.recent(now - LOOKED_BACK):
+        run = compute.runs.run(run_id)
+        if run is None or not _is_about(run, explanation, settings):
+            continue
+        told += 1
+        if told > MOST_RUNS:
+            yield "Earlier runs are not told."
             return
-        table = clients.table(self._compute.environment.delta_table_name)
-        records = DeltaTable(table, self._compute.runs_table, self._now)
-        record = records.read(target_of(self._settings), period, org_unit)
-        record.settle(records.receipts([record]), self._now.timestamp())
-        combos = value["category_option_combo"], value["attribute_option_combo"]
-        entry = record.entries.get((str(value["data_element"]), *combos))
-        if entry is None or entry.acknowledged is None:
-            yield "DHIS2 has not acknowledged a value of it (Only changes)."
-        else:
-            yield f"DHIS2 acknowledged {entry.acknowledged} last (Only changes)."
+        yield f"Run {run_id} ({run.started_by}, {run.outcome or 'not ended'}): {run.counts.sentence()}."
+        if run.rejected_file is not None:
+            yield from _rejections(compute, run_id, explanation)
+    if not told:
+        yield f"No run of the last {LOOKED_BACK.days} days was about {explanation.period}."
 
-    def runs(self) -> Iterator[str]:
-        """Yield the latest runs about the value, and why DHIS2 rejected it in them."""
-        told = 0
-        for run_id in self._compute.runs.recent(self._now - LOOKED_BACK):
-            run = self._compute.runs.run(run_id)
-            if run is None or not self._is_about(run):
-                continue
-            told += 1
-            if told > MOST_RUNS:
-                yield "Earlier runs are not told."
-                return
-            ended = run.outcome or "not ended"
-            yield f"Run {run_id} ({run.started_by}, {ended}): {run.counts.sentence()}."
-            yield from self._rejections(run)
-        if not told:
-            yield f"No run of the last {LOOKED_BACK.days} days was about {self._explanation.period}."
 
-    def _is_about(self, run: Run) -> bool:
-        """Return whether a run computed this metric for this period."""
-        if self._explanation.period not in run.computed.periods:
-            return False
-        try:
-            event = parse_compute_event(json.loads(run.event))
-        except (MsupplyDhis2Error, ValueError):
-            # A run that only push knows of, or of another version.
-            return False
-        return any(row.metric is self._explanation.metric for row, _ in rows_asked_for(event, self._settings))
+def _is_about(run: Run, explanation: Explanation, settings: Settings) -> bool:
+    """Return whether a run computed this metric for this period."""
+    if explanation.period not in run.computed.periods:
+        return False
+    try:
+        event = parse_compute_event(json.loads(run.event))
+    except (MsupplyDhis2Error, ValueError):
+        # A run that only push knows of, or of another version.
+        return False
+    return any(row.metric is explanation.metric for row, _ in rows_asked_for(event, settings))
 
-    def _rejections(self, run: Run) -> Iterator[str]:
-        value = self._explanation.data_value
-        if run.rejected_file is None or not value:
-            return
-        asked = {name: value[name] for name in ("store", "item", "period")}
-        asked["metric"] = self._explanation.metric.label
-        try:
-            for row in self._compute.rejected_rows.read_file(run.run_id):
-                if all(row.get(name) == text for name, text in asked.items()):
-                    yield f"In it the value {row['value']} ended as {row['outcome']}: {row['reason']} {row['what to do']}"
-        except AwsError as error:
-            yield f"What was rejected in it cannot be read: {error}"
+
+def _rejections(
+    compute: RunsInvocation[ComputeEnvironment], run_id: str, explanation: Explanation
+) -> Iterator[str]:
+    value = explanation.data_value or {}
+    asked = {
+        **{name: value.get(name) for name in ("store", "item", "period")},
+        "metric": explanation.metric.label,
+    }
+    try:
+        for row in compute.rejected_rows.read_file(run_id):
+            if asked.items() <= row.items():
+                yield f"In it the value {row['value']} ended as {row['outcome']}: {row['reason']} {row['what to do']}"
+    except AwsError as error:
+        yield f"What was rejected in it cannot be read: {error}"

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
-from logging import DEBUG, ERROR, INFO, WARNING
+from logging import DEBUG, ERROR, INFO, WARNING, getLevelName
 from zoneinfo import ZoneInfo
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
@@ -64,11 +64,7 @@ WHAT_TO_DO = {
 
 
 class Invocation[E: Environment]:
-    """One invocation.
-
-    Each line that it logs has the field ``event``. Powertools itself, and boto3, may write one without it, where something
-    is wrong with the environment.
-    """
+    """One invocation. Each line that it logs has the field ``event``; Powertools and boto3 may write one without it."""
 
     def __init__(self, environment: E, logger: Logger, metrics: Metrics) -> None:
         self.environment = environment
@@ -85,18 +81,10 @@ class Invocation[E: Environment]:
 
     def write(self, record: LogRecord, *, exc_info: bool = False, stacklevel: int = 3) -> None:
         """Log a record, its event and its fields beside the message; ``stacklevel`` finds who wrote it."""
-        methods = {
-            DEBUG: self.logger.debug,
-            INFO: self.logger.info,
-            WARNING: self.logger.warning,
-            ERROR: self.logger.error,
-        }
-        methods[record.level](
-            record.message,
-            extra={"event": record.event.value, **record.fields},
-            exc_info=exc_info,
-            stacklevel=stacklevel,
-        )
+        # Powertools' own log method does not add its keys.
+        log = getattr(self.logger, getLevelName(record.level).lower())
+        extra = {"event": record.event.value, **record.fields}
+        log(record.message, extra=extra, exc_info=exc_info, stacklevel=stacklevel)
 
     def not_noted(self, message: str, **fields: object) -> None:
         """Log that something beside the values could not be noted."""
@@ -158,32 +146,24 @@ def read_login(
 class RunsInvocation[E: RunsEnvironment](Invocation[E]):
     """One that notes what became of runs; ``kept_seconds`` of the function's time are left for that."""
 
-    def __init__(
-        self,
-        environment: E,
-        context: LambdaContext,
-        logger: Logger,
-        metrics: Metrics,
-        kept_seconds: float = FOR_NOTES_SECONDS,
-    ) -> None:
+    kept_seconds = FOR_NOTES_SECONDS
+
+    def __init__(self, environment: E, context: LambdaContext, logger: Logger, metrics: Metrics) -> None:
         super().__init__(environment, logger, metrics)
         self.runs_table = clients.table(environment.runs_table_name)
         self.runs = Runs(self.runs_table)
         self.rejected_rows = RejectedRows(clients.s3(), environment.bucket_name)
         self._milliseconds_left = context.get_remaining_time_in_millis
-        self._kept_seconds = kept_seconds
 
     def seconds_left(self) -> float:
         """Return the time until only what is kept is left."""
-        return self._milliseconds_left() / 1000 - self._kept_seconds
+        return self._milliseconds_left() / 1000 - self.kept_seconds
 
     def end_if_done(self, run_id: str) -> None:
         """End a run that is done: its file of refused rows, its last line in the log, its metrics; leave any other as it is.
 
-        Whoever does the last thing for a run calls it: push with its last batch, compute where nothing was left to send. The
-        file comes first, so that its address is in the line; made twice it is the same. The run ends also where its file
-        cannot be written, and says so. What goes wrong with its row is told, and not raised: the values are where they belong,
-        and the run can be ended later.
+        Whoever does the last thing for a run calls it. The file comes first, so that its address is in the line; made twice it
+        is the same. What goes wrong is told, and not raised: the values are where they belong, and the run can end later.
         """
         now = datetime.now(UTC)
         try:

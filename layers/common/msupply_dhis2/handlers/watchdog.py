@@ -76,8 +76,10 @@ def _mail(environment: WatchdogEnvironment, to_do: str, findings: list[str]) -> 
 
 
 class _Watchdog(RunsInvocation[WatchdogEnvironment]):
+    kept_seconds = FOR_ALL_ELSE_SECONDS
+
     def __init__(self, context: LambdaContext, logger: Logger, metrics: Metrics) -> None:
-        super().__init__(WatchdogEnvironment.read(), context, logger, metrics, FOR_ALL_ELSE_SECONDS)
+        super().__init__(WatchdogEnvironment.read(), context, logger, metrics)
         self._now = datetime.now(UTC)
         self._time_zone = parse_time_zone(self.environment.timezone)
         self._damaged: dict[str, str] = {}
