@@ -11,17 +11,16 @@ from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.base import Catalogue, Source
 from msupply_dhis2.source.connection import (
     UNVERIFIED_CERTIFICATE,
-    Columns,
     Verification,
-    faults_as_sentences,
     open_database,
     read_columns,
     reading_began,
     verification_of,
 )
-from msupply_dhis2.source.merge import Scope
 from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.source.open_msupply import OpenMsupply
+from msupply_dhis2.source.queries import Scope
+from msupply_dhis2.source.sql import Columns
 
 __all__ = [
     "Catalogue",
@@ -53,25 +52,23 @@ def open_source(
     help; ``SourceError``: it refused the login, is neither or both of the two, or lacks what is needed.
     """
     with open_database(address, trust) as connection:
-        with faults_as_sentences(address):
-            began = reading_began(connection)
-            columns = read_columns(connection)
+        began, columns = reading_began(connection), read_columns(connection)
         yield _kind_of(address, columns)(connection, address, columns, calendar, began)
 
 
 def _kind_of(address: DatabaseAddress, columns: Columns) -> type[Source]:
-    of_open = [table for table in _SIGNS_OF_OPEN_MSUPPLY if table in columns]
-    of_mirror = [table for table in _SIGNS_OF_MIRROR if table in columns]
+    of_open = [table for table in _SIGNS_OF_OPEN_MSUPPLY if table in columns.types]
+    of_mirror = [table for table in _SIGNS_OF_MIRROR if table in columns.types]
     if of_open and of_mirror:
         raise SourceError(
-            f"mSupply's database ({address.described}) holds both Open mSupply's tables (such as {of_open[0]}) and those "
-            f"of the older mSupply's mirror (such as {of_mirror[0]}), and it is not known which of them to read. Keep "
-            "each in a database of its own, or let the user that reads it see the schema of one only (search_path)."
+            f"mSupply's database ({address.described}) holds both Open mSupply's tables (such as {of_open[0]}) and those of the "
+            f"older mSupply's mirror (such as {of_mirror[0]}). Keep each in a database of its own, or let the user that reads it "
+            "see the schema of one only (search_path)."
         )
     if of_open or of_mirror:
         return OpenMsupply if of_open else Mirror
     raise SourceError(
         f"mSupply's database ({address.described}) is not mSupply's: it has none of Open mSupply's tables "
-        f"{', '.join(_SIGNS_OF_OPEN_MSUPPLY)}, and none of the tables {', '.join(_SIGNS_OF_MIRROR)} of the older "
-        "mSupply's mirror. Check the name of the database, and that it is the central server's."
+        f"{', '.join(_SIGNS_OF_OPEN_MSUPPLY)}, and none of the tables {', '.join(_SIGNS_OF_MIRROR)} of the older mSupply's "
+        "mirror. Check the name of the database, and that it is the central server's."
     )

@@ -4,8 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,48 +14,38 @@ from msupply_dhis2.domain.stock import (
     Item,
     Kind,
     NamedMovement,
+    OrgUnit,
     Skipped,
     Store,
 )
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source.connection import Columns
-from msupply_dhis2.source.merge import DataWarnings, HistoryReader, Numbers, Scope
-from msupply_dhis2.source.queries import StockQueries
+from msupply_dhis2.source.merge import HistoryReader
+from msupply_dhis2.source.queries import Scope, StockQueries
+from msupply_dhis2.source.sql import Columns
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The stores and items of mSupply that are sent, each by code and never empty.
-
-    Attributes
-    ----------
-    items_not_included
-        How many items have a value in an item field, but not the tick of the include field.
-    skipped
-        Stores and items that are mapped, but disabled, inactive or not stock.
-    not_meant
-        All others that are not sent: without a value in the field, or without the tick. That is no fault.
-    warnings
-        Sentences about what could not be read and what was taken instead.
-    ticks
-        Without an include field: how many of the items that are sent are ticked in which field.
-    hints
-        A sentence about a field that looks like the one that nobody has filled in.
-    missing_metrics
-        Those for which the database lacks something; a sentence says so.
-    """
+    """The stores and items of mSupply that are sent, each by code and never empty."""
 
     stores: tuple[Store, ...]
     items: tuple[Item, ...]
     items_not_included: int
+    """How many have a value in an item field, but not the tick of the include field."""
     preferences: ConsumptionPreferences
     skipped: tuple[Skipped, ...]
+    """Stores and items that are mapped, but disabled, inactive or not stock."""
     not_meant: tuple[Skipped, ...]
+    """All others that are not sent: without a value in the field, or without the tick. That is no fault."""
     warnings: tuple[str, ...]
+    """What could not be read and what was taken instead."""
     ticks: Mapping[str, int]
+    """Without an include field: how many of the items that are sent are ticked in which field."""
     hints: Mapping[Kind, str]
+    """A sentence about a field that looks like the one that nobody has filled in."""
     missing_metrics: frozenset[Metric] = frozenset()
+    """Those for which the database lacks something; a warning says so."""
 
     def blank(self, kind: Kind) -> tuple[Skipped, ...]:
         """Return the active stores without a value in the store field, or the items without any in the item fields."""
@@ -66,19 +54,11 @@ class Catalogue:
 
 @dataclass(repr=False, eq=False)
 class Source(ABC):
-    """One consistent, read-only state of an mSupply database.
+    """One consistent, read-only state of an mSupply database: a transaction that nothing else may use.
 
     What is raised while it is open leaves ``open_source`` as a ``SourceError`` where the database lacks what is needed,
-    holds what cannot be read, or the connection was lost.
-
-    Attributes
-    ----------
-    connection
-        One read-only transaction; nothing else may use it.
-    calendar
-        That of the configured time zone.
-    began
-        When the transaction began (naive UTC): what is dated later has moved the stock lines already.
+    holds what cannot be read, or the connection was lost. ``calendar`` is that of the configured time zone; ``began`` is
+    when the transaction began (naive UTC): what is dated later has moved the stock lines already.
     """
 
     connection: sa.Connection
@@ -86,7 +66,7 @@ class Source(ABC):
     columns: Columns
     calendar: Calendar
     began: datetime
-    data_warnings: DataWarnings = field(default_factory=DataWarnings, init=False)
+    _reader: HistoryReader | None = field(default=None, init=False)
 
     @abstractmethod
     def __post_init__(self) -> None:
@@ -103,12 +83,8 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def queries(self, stores: Mapping[str, int], items: Mapping[str, int], floor: datetime) -> StockQueries:
-        """Return what asks for the stock of stores and items, both numbered by their ids."""
-
-    @abstractmethod
-    def read_instant(self, value: Any) -> datetime:  # noqa: ANN401 - as the database has it
-        """Return an instant of the database in naive UTC."""
+    def queries(self, scope: Scope, floor: datetime) -> StockQueries:
+        """Return what asks for the stock of stores and items."""
 
     def lines(self, stores: Sequence[Store]) -> Mapping[str, int]:
         """Count how many lines each store has, by its id: lines of invoices and stock lines, whatever their item.
@@ -116,17 +92,15 @@ class Source(ABC):
         About as many: it says how long a store takes, so that work can be divided evenly.
         """
         lines = dict.fromkeys((each.id for each in stores), 0)
-        numbers = {store_id: index for index, store_id in enumerate(lines)}
-        for query in self.queries(numbers, {}, self.began).line_counts():
+        scope = Scope((OrgUnit("", tuple(stores)),), ())
+        for query in self.queries(scope, self.began).line_counts():
             for store_id, number in self.connection.execute(query):
                 lines[store_id] += number
         return lines
 
     def batches(self, scope: Scope) -> Mapping[str, str]:
         """Return the batch numbers of the stock lines that have one, by the ids of the lines."""
-        numbers = Numbers(scope)
-        query = self.queries(numbers.stores, numbers.items, self.began).batches()
-        return {stock_line_id: batch for stock_line_id, batch in self.connection.execute(query)}  # noqa: C416 - of rows
+        return dict(map(tuple, self.connection.execute(self.queries(scope, self.began).batches())))
 
     def histories(
         self, scope: Scope, floor: datetime, named: list[NamedMovement] | None = None
@@ -137,18 +111,9 @@ class Source(ABC):
         (naive UTC) are not read one by one: only their sum is. ``named`` takes each movement with its names, where they are
         wanted.
         """
-        self.data_warnings = DataWarnings()
-        numbers = Numbers(scope)
-        return HistoryReader(
-            self.connection,
-            self.queries(numbers.stores, numbers.items, floor),
-            numbers,
-            floor,
-            lru_cache(maxsize=4_096)(self.read_instant),
-            self.data_warnings,
-            named,
-        ).read()
+        self._reader = HistoryReader(self.connection, self.queries(scope, floor), floor, named)
+        return self._reader.read()
 
     def warnings(self) -> tuple[str, ...]:
         """Return sentences about what was odd in the histories; complete once they are exhausted."""
-        return tuple(self.data_warnings.warnings())
+        return () if self._reader is None else tuple(self._reader.data_warnings.warnings())

@@ -22,7 +22,7 @@ from msupply_dhis2.errors import SourceError, SourceUnreachableError
 from msupply_dhis2.redaction import Mask
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.settings.urls import is_this_machine
-from msupply_dhis2.source.sql import SQLITE_FUNCTIONS
+from msupply_dhis2.source.sql import SQLITE_FUNCTIONS, Columns
 
 CONNECT_WITHIN = 10
 """Seconds. A wrong subnet or security group lets packets vanish: waiting longer only hides it."""
@@ -56,16 +56,12 @@ SESSION = {
     "DateStyle": "ISO",
 }
 
-type Columns = Mapping[str, Mapping[str, str]]
-"""The tables and views of a database by name, and of each its columns with their types."""
-
 _COLUMNS = {
     "sqlite": (
         "SELECT t.name, c.name, c.type FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c "
         "WHERE t.type IN ('table', 'view')"
     ),
-    # Not information_schema: it hides tables that the user may not read, which would look like another program's
-    # database.
+    # Not information_schema: it hides tables that the user may not read, so it would look like another program's database.
     "postgresql": (
         "SELECT c.relname, a.attname, pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_class AS c "
         "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid "
@@ -81,22 +77,27 @@ def open_database(
 ) -> Iterator[Connection]:
     """Open one connection in one read-only transaction: all its queries see one state of the database.
 
-    On SQLite a reading transaction does this (the other program can go on writing where the file is in WAL
-    mode, and waits otherwise), on PostgreSQL ``REPEATABLE READ``.
+    On SQLite a reading transaction does this (the other program can go on writing where the file is in WAL mode, and waits
+    otherwise), on PostgreSQL ``REPEATABLE READ``. What the database or its driver raises meanwhile leaves as a sentence:
+    ``SourceUnreachableError``: trying again later may help; ``SourceError``: it does not.
     """
-    is_sqlite = address.drivername == "sqlite"
-    with ExitStack() as stack:
-        stack.enter_context(faults_as_sentences(address, trust))
-        security = {} if is_sqlite else stack.enter_context(_security(address, trust))
-        engine = _sqlite(address) if is_sqlite else _postgresql(address, security)
-        stack.callback(engine.dispose)
-        connection = stack.enter_context(engine.connect())
-        if not is_sqlite:
-            for name, value in SESSION.items():
+    try:
+        with ExitStack() as stack:
+            is_sqlite = address.drivername == "sqlite"
+            security = {} if is_sqlite else stack.enter_context(_security(address, trust))
+            engine = _sqlite(address) if is_sqlite else _postgresql(address, security)
+            connection = stack.enter_context(engine.connect())
+            for name, value in {} if is_sqlite else SESSION.items():
                 connection.execute(
                     text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value}
                 )
-        yield connection
+            yield connection
+    except SQLAlchemyError as error:
+        fault = _fault_of(error, address, trust)
+    else:
+        return
+    # Without the cause: what a driver says may hold the whole address, password included.
+    raise fault from None
 
 
 def read_columns(connection: Connection) -> Columns:
@@ -104,7 +105,7 @@ def read_columns(connection: Connection) -> Columns:
     columns: dict[str, dict[str, str]] = {}
     for table, column, kind in connection.execute(text(_COLUMNS[connection.dialect.name])):
         columns.setdefault(table, {})[column] = kind
-    return columns
+    return Columns(columns)
 
 
 def reading_began(connection: Connection) -> datetime:
@@ -122,18 +123,14 @@ def _sqlite(address: DatabaseAddress) -> Engine:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise SourceError(
-            f"mSupply's database: {address.described} {what}. On one's own machine, correct the path; on "
-            f"AWS the file is not there, and {_SECRET} must hold postgresql://user:password@host:5432/database."
+            f"mSupply's database: {address.described} {what}. On your own machine, correct the path; on AWS the file is not "
+            f"there, and {_SECRET} must hold postgresql://user:password@host:5432/database."
         )
 
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"file:{quote(str(path))}?mode=ro",
-            uri=True,
-            timeout=_LOCKED_WITHIN,
-            # Or sqlite3 would begin transactions when it sees fit, which is never for reading.
-            isolation_level=None,
-        )
+        uri = f"file:{quote(str(path))}?mode=ro"
+        # Or sqlite3 would begin transactions when it sees fit, which is never for reading.
+        connection = sqlite3.connect(uri, uri=True, timeout=_LOCKED_WITHIN, isolation_level=None)
         for name, (arguments, function) in SQLITE_FUNCTIONS.items():
             connection.create_function(name, arguments, function, deterministic=True)
         return connection
@@ -210,7 +207,7 @@ def verification_of(address: DatabaseAddress, trust: DatabaseTrust) -> Verificat
 
 
 @contextmanager
-def _security(address: DatabaseAddress, trust: DatabaseTrust) -> Iterator[dict[str, str]]:
+def _security(address: DatabaseAddress, trust: DatabaseTrust) -> Iterator[Mapping[str, str]]:
     """Yield how PostgreSQL's library makes sure of the server.
 
     A server that is not verified may be anybody's, and may ask for the password in clear text: it is refused then.
@@ -224,194 +221,143 @@ def _security(address: DatabaseAddress, trust: DatabaseTrust) -> Iterator[dict[s
             yield {"sslmode": "require", "require_auth": "!password"}
         case Verification.CHANNEL_BINDING:
             yield {"sslmode": "require", "channel_binding": "require", "require_auth": "scram-sha-256"}
-        case Verification.CERTIFICATE if trust.ca_certificate in {None, PUBLIC_AUTHORITIES}:
-            yield {"sslmode": "verify-full", "sslrootcert": certifi.where()}
         case Verification.CERTIFICATE:
             with NamedTemporaryFile("w", suffix=".pem") as file:
-                file.write(str(trust.ca_certificate))
+                file.write(_authorities(trust))
                 file.flush()
                 yield {"sslmode": "verify-full", "sslrootcert": file.name}
 
 
-@contextmanager
-def faults_as_sentences(
-    address: DatabaseAddress, trust: DatabaseTrust = UNVERIFIED_CERTIFICATE
-) -> Iterator[None]:
-    """Turn what the database or its driver raises into sentences; none of them ever holds the password.
-
-    ``SourceUnreachableError``: trying again later may help; ``SourceError``: it does not.
-    """
-    try:
-        yield
-    except SQLAlchemyError as error:
-        fault = _fault_of(error)
-        if fault is _UNTRUSTED and _is_expired(address, trust):
-            fault = _EXPIRED
-        said = _said(error.orig, address) if fault.quote and isinstance(error, DBAPIError) else ""
-    else:
-        return
-    # Without the cause: what a driver says may hold the whole address, password included.
-    raise fault.error(f"mSupply's database ({address.described}) {fault.sentence}{said}") from None
+def _authorities(trust: DatabaseTrust) -> str:
+    if trust.ca_certificate is None or trust.ca_certificate == PUBLIC_AUTHORITIES:
+        return certifi.contents()
+    return trust.ca_certificate
 
 
 class _Fault(NamedTuple):
-    """What to say about a fault; ``quote`` where the database's own words are needed to make sense of it."""
-
     sentence: str
     error: type[SourceError] = SourceError
-    quote: bool = False
 
 
-_LOST = _Fault(
-    "did not answer, or the connection to it was lost. Try again later.", SourceUnreachableError, quote=True
+_LOST = _Fault("did not answer, or the connection to it was lost. Try again later.", SourceUnreachableError)
+_UNTRUSTED = _Fault(
+    "has a TLS certificate that the CA certificate did not sign. Check the host's name and that the CA certificate is the one "
+    "of this server."
 )
-
-_SQLITE_FAULTS = {
+_EXPIRED = _Fault(
+    "has a TLS certificate that has expired. Let its administrator renew the server's certificate; if it is the authority's, "
+    "put the new one into Database CA certificate (database_ca_certificate) in the settings."
+)
+_FAULTS = {
     "SQLITE_NOTADB": _Fault("is not an SQLite database: give the file that Open mSupply itself uses."),
     "SQLITE_CORRUPT": _Fault("is damaged. Restore it from a backup."),
     "SQLITE_BUSY": _Fault("is being written to by another program. Try again later.", SourceUnreachableError),
     "SQLITE_CANTOPEN": _Fault(
-        "could not be opened. Check that this user may read it; a database in WAL mode also needs a folder "
-        "that can be written to."
+        "could not be opened. Check that this user may read it; a database in WAL mode also needs a folder that can be "
+        "written to."
     ),
-}
-
-_LOGIN_REFUSED = _Fault(
-    f"refused the login. Check the user name and password in {_SECRET}; `make credentials` asks for it again."
-)
-_UNTRUSTED = _Fault(
-    "has a TLS certificate that the CA certificate did not sign. Check the host's name and that "
-    "the CA certificate is the one of this server.",
-    quote=True,
-)
-_EXPIRED = _Fault(
-    "has a TLS certificate that has expired. Let its administrator renew the server's certificate; if it is the "
-    "authority's, put the new one into Database CA certificate (database_ca_certificate) in the settings."
-)
-_BUSY = _Fault(
-    "takes no connections now: it is starting, stopping or has too many. Try again later.",
-    SourceUnreachableError,
-)
-
-# While a connection is made, PostgreSQL's library passes on no error code, but only these words.
-_CONNECTION_FAULTS = {
-    r"Temporary failure in name resolution": _Fault(
+    "Temporary failure in name resolution": _Fault(
         "could not be reached: its name cannot be resolved now. Try again later. In private subnets, check that the "
         "network's DNS is on.",
         SourceUnreachableError,
     ),
-    r"failed to resolve host|could not translate host name": _Fault(
+    "failed to resolve host|could not translate host name": _Fault(
         f"could not be reached: there is no server with that name. Check the host in {_SECRET}."
     ),
-    r"Connection refused": _Fault(
-        "could not be reached: nothing takes connections there. Check the host and port, and that PostgreSQL "
-        "is running and listens to other machines (listen_addresses).",
+    "Connection refused": _Fault(
+        "could not be reached: nothing takes connections there. Check the host and port, and that PostgreSQL is running and "
+        "listens to other machines (listen_addresses).",
         SourceUnreachableError,
     ),
-    r"timeout expired|timed out|No route to host|Network is unreachable": _Fault(
-        f"did not answer within {CONNECT_WITHIN} seconds. Check its firewall or security group and the host "
-        "and port; if it is in a private network, check the stack's subnets and security groups for compute.",
+    "timeout expired|timed out|No route to host|Network is unreachable": _Fault(
+        f"did not answer within {CONNECT_WITHIN} seconds. Check its firewall or security group, and the host and port; if it "
+        "is in a private network, the stack's subnets and security groups for compute.",
         SourceUnreachableError,
     ),
-    r"does not support SSL": _Fault(
-        "does not offer TLS, which is required. Turn TLS on at the server; only for a database on one's own "
-        "machine, add ?sslmode=disable to its address."
+    "does not support SSL": _Fault(
+        "does not offer TLS, which is required. Turn TLS on at the server; only for a database on your own machine, add "
+        "?sslmode=disable to its address."
     ),
-    r"root certificate file": _Fault(
-        "could not be checked: there is no readable CA certificate. Put the certificate of the server's authority, "
-        "as PEM text, into Database CA certificate (database_ca_certificate) in the settings."
+    "root certificate file": _Fault(
+        "could not be checked: there is no readable CA certificate. Put the certificate of the server's authority, as PEM "
+        "text, into Database CA certificate (database_ca_certificate) in the settings."
     ),
-    r"channel binding|authentication method requirement": _Fault(
-        "did not prove that it is your server, so the password was not sent. It may be behind a pooler that cannot do "
-        "so (PgBouncer, RDS Proxy), it may keep the password in an old form (md5), or another server may pose as it. "
-        "Either put the certificate of its authority into Database CA certificate (database_ca_certificate; 'public "
-        "authorities' for a publicly known one), which is the safer way, or set Database channel binding "
-        "(database_channel_binding) to not_required.",
-        quote=True,
+    "channel binding|authentication method requirement": _Fault(
+        "did not prove that it is your server, so the password was not sent. It may be behind a pooler that cannot do so "
+        "(PgBouncer, RDS Proxy), it may keep the password in an old form (md5), or another server may pose as it. The safer "
+        "cure: put the certificate of its authority into Database CA certificate (database_ca_certificate; 'public "
+        "authorities' for a publicly known one). Or set Database channel binding (database_channel_binding) to not_required."
     ),
-    r"certificate verify failed|does not match host name": _UNTRUSTED,
+    "certificate verify failed|does not match host name": _UNTRUSTED,
     r'entry for host "(?!\[local\]).*(no encryption|SSL off)': _Fault(
-        "accepts this user over encrypted connections only, and the address says sslmode=disable. Take sslmode=disable "
-        f"out of {_SECRET}."
+        "accepts this user over encrypted connections only, and the address says sslmode=disable. Take sslmode=disable out "
+        f"of {_SECRET}."
     ),
-    r"permission denied for database": _Fault(
+    "permission denied for database": _Fault(
         "does not let this user connect to this database. Let its administrator run: GRANT CONNECT ON DATABASE "
         '"the database" TO "the user".'
     ),
     r"no pg_hba\.conf entry|pg_hba\.conf rejects": _Fault(
-        "does not accept this user from this address, or with this kind of login. Add a line for the user to the "
-        "server's "
-        "pg_hba.conf.",
-        quote=True,
+        "does not accept this user from this address, or with this kind of login. Add a line for the user to the server's "
+        "pg_hba.conf."
     ),
-    r"authentication failed|no password supplied|role \".*\" (does not exist|is not permitted)": _LOGIN_REFUSED,
-    r"database \".*\" does not exist": _Fault(
+    r'^28...$|authentication failed|no password supplied|role ".*" (does not exist|is not permitted)': _Fault(
+        f"refused the login. Check the user name and password in {_SECRET}; `make credentials` asks for it again."
+    ),
+    'database ".*" does not exist': _Fault(
         f"does not exist on that server. Check the name of the database in {_SECRET}."
     ),
-    r"starting up|shutting down|too many|connection slots|recovery mode": _BUSY,
-}
-
-_SQLSTATE_FAULTS = {
-    # By code or class of codes: postgresql.org/docs/current/errcodes-appendix.html
-    "28": _LOGIN_REFUSED,
-    "42501": _Fault(
-        "does not let this user read its tables. Let its administrator run: GRANT SELECT ON ALL TABLES IN "
-        'SCHEMA public TO "the user".',
-        quote=True,
-    ),
-    "57014": _Fault(
-        f"took longer than {ANSWER_WITHIN // 60} minutes for one query, or somebody stopped it. Try again when the "
-        "server has less to do.",
+    "^53...$|starting up|shutting down|too many|connection slots|recovery mode": _Fault(
+        "takes no connections now: it is starting, stopping or has too many. Try again later.",
         SourceUnreachableError,
-        quote=True,
     ),
-    "40001": _Fault(
+    "^42501$": _Fault(
+        "does not let this user read its tables. Let its administrator run: GRANT SELECT ON ALL TABLES IN SCHEMA public TO "
+        '"the user".'
+    ),
+    "^57014$": _Fault(
+        f"took longer than {ANSWER_WITHIN // 60} minutes for one query, or somebody stopped it. Try again when the server has "
+        "less to do.",
+        SourceUnreachableError,
+    ),
+    "^40001$": _Fault(
         "is a copy (standby) that stopped the query to follow its primary. Try again later.",
         SourceUnreachableError,
     ),
-    "57P": _LOST,
-    "08": _LOST,
-    "53": _BUSY,
+    "^57P..$|^08...$": _LOST,
 }
+"""By the name of SQLite's error, by PostgreSQL's code (postgresql.org/docs/current/errcodes-appendix.html), or by the words of
+its library, which passes on no code while a connection is made. The first that fits counts."""
 
 
-def _fault_of(error: SQLAlchemyError) -> _Fault:
-    unknown = _Fault("could not be read.", quote=True)
-    driver_error = getattr(error, "orig", None)
-    if isinstance(driver_error, sqlite3.Error):
-        # Only the first two parts name the fault; SQLITE_BUSY_SNAPSHOT is a kind of SQLITE_BUSY.
-        name = "_".join(getattr(driver_error, "sqlite_errorname", "").split("_")[:2])
-        return _SQLITE_FAULTS.get(name, unknown)
-    if (code := getattr(driver_error, "sqlstate", None)) is not None:
-        return next((fault for start, fault in _SQLSTATE_FAULTS.items() if code.startswith(start)), unknown)
-    if not isinstance(error, OperationalError | InterfaceError):
-        return unknown
-    words = str(driver_error)
-    return next((fault for pattern, fault in _CONNECTION_FAULTS.items() if re.search(pattern, words)), _LOST)
+def _fault_of(error: SQLAlchemyError, address: DatabaseAddress, trust: DatabaseTrust) -> SourceError:
+    """Return what to tell of an error, with the first line of the database's own words but for the password."""
+    of_driver = error.orig if isinstance(error, DBAPIError) else None
+    code = getattr(of_driver, "sqlite_errorname", None) or getattr(of_driver, "sqlstate", None)
+    is_lost = code is None and isinstance(error, OperationalError | InterfaceError)
+    is_lost &= not isinstance(of_driver, sqlite3.Error)
+    fault = _LOST if is_lost else _Fault("could not be read.")
+    if code or is_lost:
+        known = code or str(of_driver)
+        fault = next((each for pattern, each in _FAULTS.items() if re.search(pattern, known)), fault)
+    if fault is _UNTRUSTED and _is_expired(address, trust):
+        fault = _EXPIRED
+    mask = Mask([address.password.get_secret_value()] if address.password else [])
+    line = mask.text(str(of_driver or "").partition("\n")[0].strip(), _SAID_LIMIT)
+    said = f" It says: {line}" if line else ""
+    return fault.error(f"mSupply's database ({address.described}) {fault.sentence}{said}")
 
 
 def _is_expired(address: DatabaseAddress, trust: DatabaseTrust) -> bool:
     """Look at the server's certificate once more: PostgreSQL's library does not say why it does not trust one."""
-    is_public = trust.ca_certificate in {None, PUBLIC_AUTHORITIES}
     try:
-        context = ssl.create_default_context(
-            cafile=certifi.where() if is_public else None, cadata=None if is_public else trust.ca_certificate
-        )
+        context = ssl.create_default_context(cadata=_authorities(trust))
         # PostgreSQL's library is not strict either.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         with socket.create_connection((address.host, address.port or _PORT), CONNECT_WITHIN) as connection:
             connection.sendall(_SSL_REQUEST)
             connection.recv(1)
             context.wrap_socket(connection, server_hostname=address.host).close()
-    except ssl.SSLCertVerificationError as error:
-        return error.verify_code == _HAS_EXPIRED
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code == _HAS_EXPIRED
     return False
-
-
-def _said(error: BaseException | None, address: DatabaseAddress) -> str:
-    """Quote the database's first line, whatever it may hold but the password."""
-    line = str(error).partition("\n")[0].strip()
-    mask = Mask([address.password.get_secret_value()] if address.password else [])
-    return f" It says: {mask.text(line, _SAID_LIMIT)}"

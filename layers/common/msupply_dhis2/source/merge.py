@@ -1,9 +1,4 @@
-"""Streaming the stock histories of an mSupply database, whichever kind it is.
-
-The scope goes to the database as numbers: every store and every item has one, and their sum says the pair's
-index in the order of the scope. So one number a row is enough to tell rows apart, to order them and to merge
-the four streams, and nothing that is not mapped leaves the database.
-"""
+"""Streaming the stock histories of an mSupply database, whichever kind it is: four streams, merged pair by pair."""
 
 import gc
 from collections import defaultdict
@@ -24,13 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from msupply_dhis2.domain.stock import (
     MICRO,
     GroupHistory,
-    ItemGroup,
     Movement,
     NamedMovement,
-    OrgUnit,
     PairHistory,
     StockLine,
-    Store,
     UnreadableRow,
     described,
 )
@@ -42,18 +34,8 @@ from msupply_dhis2.text import MOST_NAMED, listed
 ROWS_AT_A_TIME = 5_000
 """How many rows of each stream are in memory."""
 
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What to read: every org unit with every item group, in this order. No store or item is in it twice."""
-
-    org_units: tuple[OrgUnit, ...]
-    item_groups: tuple[ItemGroup, ...]
-
-    @property
-    def stores(self) -> list[Store]:
-        """The stores, or customers, of all org units."""
-        return [store for org_unit in self.org_units for store in org_unit.stores]
+type Fault = tuple[str, str, str]
+"""A table, the id of a row, and what is wrong with it."""
 
 
 @dataclass(slots=True)
@@ -77,109 +59,60 @@ class DataWarnings:
         """Count a stock line below 0, and name it unless many are named already."""
         self.negative_stock_lines += 1
         if len(self.some_negative_stock_lines) < MOST_NAMED:
-            units = format_value(line.units, round_off=False)
-            named = f"{described(pair.store, pair.item)}, stock line {line.id}: {units} units"
+            named = f"{described(pair.store, pair.item)}, stock line {line.id}: {_units(line.units)}"
             self.some_negative_stock_lines.append(named)
 
     def note_ledger(self, pair: PairHistory, moved: int) -> None:
         """Count a pair and whether its stock lines are what all its movements add up to (``moved``); keep the worst."""
         self.ledgers += 1
         difference = sum([line[1] for line in pair.stock_lines]) - moved
-        if not difference:
-            return
-        self.ledgers_off += 1
-        # Of two that are as bad the earlier one stays.
-        entry = (abs(difference), -self.ledgers, difference, described(pair.store, pair.item))
-        add = heappush if len(self.worst_ledgers) < MOST_NAMED else heappushpop
-        add(self.worst_ledgers, entry)
+        if difference:
+            self.ledgers_off += 1
+            # Of two that are as bad the earlier one stays.
+            entry = (abs(difference), -self.ledgers, difference, described(pair.store, pair.item))
+            add = heappush if len(self.worst_ledgers) < MOST_NAMED else heappushpop
+            add(self.worst_ledgers, entry)
 
     def warnings(self) -> Iterator[str]:
         """Yield a sentence for each kind that there is."""
-        if self.stock_lines_without_pack_size:
+        if number := self.stock_lines_without_pack_size:
             with_packs = self.of_these_with_packs
-            packs = f"with packs: {with_packs:,}" if with_packs else "without packs"
+            yield f"Stock lines without a pack size count as 0 units: {number:,} (with packs: {with_packs:,})."
+        if number := self.movements_without_pack_size:
+            yield f"Lines of invoices without a pack size count as movements of 0 units: {number:,}."
+        if number := self.negative_stock_lines:
+            some = listed(self.some_negative_stock_lines, MOST_NAMED, of=number, by="; ")
             yield (
-                f"Stock lines without a pack size count as 0 units: {self.stock_lines_without_pack_size:,} ({packs})."
-            )
-        if self.movements_without_pack_size:
-            yield (
-                "Lines of invoices without a pack size count as movements of 0 units: "
-                f"{self.movements_without_pack_size:,}."
-            )
-        if self.negative_stock_lines:
-            some = listed(self.some_negative_stock_lines, MOST_NAMED, of=self.negative_stock_lines, by="; ")
-            yield (
-                f"Stock lines below 0: {self.negative_stock_lines:,}, namely {some}. The metrics count them; mSupply's "
-                "own stock on hand does not."
+                f"Stock lines below 0: {number:,}, namely {some}. The metrics count them; mSupply's own stock on hand does not."
             )
         if self.ledgers_off:
             worst = [
-                f"{named}: {'+' if difference > 0 else ''}{format_value(difference, round_off=False)} units"
-                for _, _, difference, named in sorted(self.worst_ledgers, reverse=True)
+                f"{pair}: {'+' if difference > 0 else ''}{_units(difference)}"
+                for _, _, difference, pair in sorted(self.worst_ledgers, reverse=True)
             ]
             yield (
-                "Items in a store whose stock lines differ from the sum of their movements: "
-                f"{self.ledgers_off:,} of {self.ledgers:,}. Nothing is corrected: the stock lines count. The largest "
-                f"differences (+ is more stock than movements): {'; '.join(worst)}."
+                f"Items in a store whose stock lines differ from the sum of their movements: {self.ledgers_off:,} of "
+                f"{self.ledgers:,}. Nothing is corrected: the stock lines count. The largest differences (+ is more stock than "
+                f"movements): {'; '.join(worst)}."
             )
-        if count := len(self.moved_without_instant):
+        if named := self.moved_without_instant:
             yield (
-                "Invoices whose status says that their stock has moved, but that have no date for it (mSupply's ledger "
-                f"and the metrics do not count them): {count:,}, namely "
-                f"{listed(self.moved_without_instant)}."
+                "Invoices whose status says that their stock has moved, but that have no date for it (mSupply's ledger and the "
+                f"metrics do not count them): {len(named):,}, namely {listed(named)}."
             )
-        if self.receipts_without_date:
-            stores = [f"{code} {number:,}" for code, number in self.receipts_without_date.items()]
+        if receipts := self.receipts_without_date:
+            stores = listed([f"{code} {number:,}" for code, number in receipts.items()])
             yield (
                 "Receipts (inbound shipments) that are new and have no date, although their stock is in the store: "
-                f"{sum(self.receipts_without_date.values()):,}, by store {listed(stores)}. Stock is right. The month of "
-                "the receipt is not known, so the metric received does not count them."
+                f"{sum(receipts.values()):,}, by store {stores}. Stock is right. The month of the receipt is not known, so the "
+                "metric received does not count them."
             )
-        if count := len(self.dated_later):
+        if named := self.dated_later:
             yield (
-                "Invoices with a date in the future. Their stock has moved already, so they count at the time when "
-                f"they were created, or at the start of today if that time is missing or in the future too: {count:,}, "
-                f"namely {listed(self.dated_later)}. Check the date of each, and the clock of the "
-                "computer or tablet that made it."
+                "Invoices with a date in the future. Their stock has moved already, so they count at the time when they were "
+                f"created, or at the start of today if that time is missing or in the future too: {len(named):,}, namely "
+                f"{listed(named)}. Check the date of each, and the clock of the computer or tablet that made it."
             )
-
-
-class Numbers:
-    """The numbers of the scope's stores and items.
-
-    The pair of a store and an item has the sum of both: ``((org unit * item groups + item group) * most
-    stores of an org unit + store) * most items of a group + item``.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-        self._most_stores = max((len(org_unit.stores) for org_unit in scope.org_units), default=1)
-        self._most_items = max((len(group.items) for group in scope.item_groups), default=1)
-        self.pairs_of_a_group = self._most_stores * self._most_items
-        """The pair's number by it is the index of its group in the scope."""
-        self.codes = {each.id: each.code for org_unit in scope.org_units for each in org_unit.stores}
-        of_org_unit = len(scope.item_groups) * self.pairs_of_a_group
-        self.stores = {
-            each.id: org_unit_index * of_org_unit + index * self._most_items
-            for org_unit_index, org_unit in enumerate(scope.org_units)
-            for index, each in enumerate(org_unit.stores)
-        }
-        self.items = {
-            each.id: group_index * self.pairs_of_a_group + index
-            for group_index, group in enumerate(scope.item_groups)
-            for index, each in enumerate(group.items)
-        }
-
-    def history(self, group: int) -> GroupHistory:
-        """Begin the history of a group, without pairs."""
-        org_unit, item_group = divmod(group, len(self._scope.item_groups))
-        return GroupHistory(self._scope.org_units[org_unit], self._scope.item_groups[item_group], [])
-
-    def pair_history(self, pair: int, group: GroupHistory) -> PairHistory:
-        """Begin the history of a pair in its group."""
-        index, item_index = divmod(pair, self._most_items)
-        store = group.org_unit.stores[index % self._most_stores]
-        return PairHistory(store, group.item_group.items[item_index], [], [], None, 0)
 
 
 class Stream:
@@ -217,8 +150,8 @@ def _rows_of_driver(connection: sa.Connection, result: sa.CursorResult[Any]) -> 
     """Yield the rows many at a time, as the plain tuples that the driver makes.
 
     SQLAlchemy would make another object of each, and has nothing to convert: all columns are asked for in types that
-    leave as they come. Only the first lot comes from SQLAlchemy, which has fetched some of it already: one row on
-    PostgreSQL, and never more than it is told to hold, which is a lot. The driver's errors are raised as SQLAlchemy would.
+    leave as they come. Only the first lot comes from SQLAlchemy, which has fetched some of it already. The driver's errors
+    are raised as SQLAlchemy would.
     """
     cursor, driver = result.cursor, connection.dialect.loaded_dbapi
     rows: Sequence[Any] = result.fetchmany(ROWS_AT_A_TIME)
@@ -237,77 +170,77 @@ def _rows_of_driver(connection: sa.Connection, result: sa.CursorResult[Any]) -> 
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HistoryReader:
-    """Reads the histories of a scope, and notes what is odd on the way.
+    """Reads the histories of a scope from a floor on (naive UTC), and notes what is odd on the way.
 
-    ``read_instant`` returns an instant of the database in naive UTC. ``named`` takes each movement with its names, where
-    they are wanted.
+    ``named`` takes each movement with its names, where they are wanted.
     """
 
     connection: sa.Connection
     queries: StockQueries
-    numbers: Numbers
     floor: datetime
-    read_instant: Callable[[Any], datetime]
-    data_warnings: DataWarnings
-    named: list[NamedMovement] | None = None
+    named: list[NamedMovement] | None
+    data_warnings: DataWarnings = field(default_factory=DataWarnings)
+    read_instant: Callable[[Any], datetime] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember instants that were read: many movements share one."""
+        self.read_instant = lru_cache(maxsize=4_096)(self.queries.clock.read)
 
     def read(self) -> Iterator[GroupHistory]:
         """Stream the groups (see ``Source.histories``)."""
+        queries, numbers = self.queries, self.queries.numbers
         self._note_instants()
-        of_instants = unreadable_instants(self.connection, self.queries)
-        queries, numbers, pairs_of_a_group = self.queries, self.numbers, self.numbers.pairs_of_a_group
+        of_instants = unreadable_instants(self.connection, queries)
+        asked = (
+            queries.visible_pairs(),
+            queries.stock_lines(),
+            queries.movements(named=self.named is not None),
+            queries.totals(),
+        )
         with ExitStack() as stack:
-            visible, stock_lines, movements, totals = [
-                stack.enter_context(closing(Stream(self.connection, query)))
-                for query in (
-                    queries.visible_pairs(),
-                    queries.stock_lines(),
-                    queries.movements(named=self.named is not None),
-                    queries.totals(),
-                )
-            ]
+            streams = [stack.enter_context(closing(Stream(self.connection, query))) for query in asked]
+            visible, stock_lines, movements, totals = streams
             stack.enter_context(_cycles_sought_rarely())
             pairs = iter(lambda: min(visible.pair, stock_lines.pair, movements.pair, totals.pair), inf)
-            for group, pairs_of_group in groupby(pairs, key=lambda pair: int(pair) // pairs_of_a_group):
+            for group, of_group in groupby(pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group):
                 history = numbers.history(group)
-                for pair in map(int, pairs_of_group):
-                    pair_history = numbers.pair_history(pair, history)
-                    unreadable = [
-                        UnreadableRow(pair_history.store, pair_history.item, *row)
-                        for row in of_instants.get(pair, ())
-                    ]
+                for pair in map(int, of_group):
+                    of_pair = numbers.pair_history(pair, history)
+                    faults = [*of_instants.get(pair, ())]
                     visible.take(pair)
-                    undated = self._read_stock_lines(pair_history, stock_lines.take(pair), unreadable)
-                    self._read_movements(pair_history, movements.take(pair))
-                    moved = self._read_totals(pair_history, totals.take(pair), unreadable)
-                    if not unreadable:
-                        self.data_warnings.note_ledger(pair_history, moved)
-                    history.unreadable += unreadable
+                    undated = self._read_stock_lines(of_pair, stock_lines.take(pair), faults)
+                    self._read_movements(of_pair, movements.take(pair))
+                    moved = self._read_totals(of_pair, totals.take(pair), faults)
+                    if not faults:
+                        self.data_warnings.note_ledger(of_pair, moved)
+                    history.unreadable += [
+                        UnreadableRow(of_pair.store, of_pair.item, *fault) for fault in faults
+                    ]
                     if undated:
-                        history.unreadable += self._without_expiry_date(pair_history, undated)
-                    history.pairs.append(pair_history)
+                        history.unreadable += self._without_expiry_date(of_pair, undated)
+                    history.pairs.append(of_pair)
                 yield history
 
     def _note_instants(self) -> None:
         """Note what has moved without an instant, or later than now, and find out whether all instants can be read."""
-        codes = self.numbers.codes
+        warnings = self.data_warnings
+        codes = {store.id: store.code for store in self.queries.numbers.scope.stores}
         for row in self.connection.execute(self.queries.doubtful()):
             if row.unreadable:
                 self.queries.all_readable = False
             else:
                 named = f"{codes[row.store_id]} {self.queries.names[row.type]} {row.number}"
-                warnings = self.data_warnings
                 (warnings.dated_later if row.dated_later else warnings.moved_without_instant).append(named)
         if (receipts := self.queries.receipts_without_date()) is not None:
-            rows = {store_id: number for store_id, number in self.connection.execute(receipts)}  # noqa: C416 - of rows
-            self.data_warnings.receipts_without_date = {
-                code: rows[store_id] for store_id, code in codes.items() if store_id in rows
+            rows = dict(map(tuple, self.connection.execute(receipts)))
+            warnings.receipts_without_date = {
+                code: rows[each] for each, code in codes.items() if each in rows
             }
 
     def _read_stock_lines(
-        self, pair: PairHistory, rows: Sequence[Any], unreadable: list[UnreadableRow]
+        self, pair: PairHistory, rows: Sequence[Any], faults: list[Fault]
     ) -> dict[str, str]:
         """Read the stock lines of a pair; return the expiry dates that cannot be read, by the ids of their lines."""
         undated = {}
@@ -319,7 +252,7 @@ class HistoryReader:
                 units = to_units(packs or 0.0, pack_size)
             except (TypeError, ValueError):
                 # In SQLite a column of numbers may hold text.
-                unreadable.append(_without_quantity(pair, self.queries.stock_line, stock_line_id))
+                faults.append(without_quantity(self.queries.stock_line, stock_line_id))
                 continue
             try:
                 expiry_date = _expiry_date(expiry)
@@ -333,22 +266,8 @@ class HistoryReader:
         return undated
 
     def _read_movements(self, pair: PairHistory, rows: Sequence[Any]) -> None:
-        if self.named is None:
-            self._add_movements(pair, rows)
-        else:
-            for *row, number, own in rows:
-                before = len(pair.movements)
-                self._add_movements(pair, [row])
-                own_instant = None if own is None else self.read_instant(own)
-                self.named.extend(
-                    NamedMovement(pair.store, pair.item, movement, number, own_instant)
-                    for movement in pair.movements[before:]
-                )
-        pair.movements.sort(key=itemgetter(0), reverse=True)
-
-    def _add_movements(self, pair: PairHistory, rows: Sequence[Any]) -> None:
         read_instant, kinds = self.read_instant, self.queries.kinds
-        for _, instant_as_stored, kind, packs, pack_size, stock_line_id in rows:
+        for _, instant_as_stored, kind, packs, pack_size, stock_line_id, *names in rows:
             instant = read_instant(instant_as_stored)
             if instant < self.floor:
                 continue
@@ -360,9 +279,15 @@ class HistoryReader:
                 # Its id comes with the totals.
                 continue
             pair.units_before_floor -= units
-            pair.movements.append(Movement(instant, kinds[kind], units, stock_line_id))
+            movement = Movement(instant, kinds[kind], units, stock_line_id)
+            pair.movements.append(movement)
+            if self.named is not None:
+                number, own = names
+                own_instant = None if own is None else read_instant(own)
+                self.named.append(NamedMovement(pair.store, pair.item, movement, number, own_instant))
+        pair.movements.sort(key=itemgetter(0), reverse=True)
 
-    def _read_totals(self, pair: PairHistory, rows: Sequence[Any], unreadable: list[UnreadableRow]) -> int:
+    def _read_totals(self, pair: PairHistory, rows: Sequence[Any], faults: list[Fault]) -> int:
         """Read what all movements of a pair come to, and return it in millionths."""
         moved = 0
         for _, whole, units, parts, first_in, unreadable_ids in rows:
@@ -373,29 +298,23 @@ class HistoryReader:
             pair.first_in = None if first_in is None else self.read_instant(first_in)
             if unreadable_ids:
                 ids = sorted(unreadable_ids.split(ID_SEPARATOR))
-                unreadable += [_without_quantity(pair, self.queries.line, row_id) for row_id in ids]
+                faults += [without_quantity(self.queries.line, each) for each in ids]
         return moved
 
     def _without_expiry_date(self, pair: PairHistory, undated: Mapping[str, str]) -> Iterator[UnreadableRow]:
         """Name the stock lines whose expiry date cannot be read, if they hold anything or did since the floor."""
+        last_moved = {each.stock_line_id: each.instant for each in reversed(pair.movements)}
         for line in pair.stock_lines:
-            if line.id not in undated:
-                continue
-            last_moved = next(
-                (each.instant for each in pair.movements if each.stock_line_id == line.id), None
-            )
-            if line.units or last_moved is not None:
+            if line.id in undated and (line.units or line.id in last_moved):
                 fault = f"expiry_date is not a date ({undated[line.id]!r})"
-                until = None if line.units else last_moved
+                until = None if line.units else last_moved[line.id]
                 table = self.queries.stock_line.table.name
                 yield UnreadableRow(pair.store, pair.item, table, line.id, fault, until)
 
 
-def unreadable_instants(
-    connection: sa.Connection, queries: StockQueries
-) -> Mapping[int, Sequence[tuple[str, str, str]]]:
-    """Return the rows that moved stock at an instant that cannot be read: table, id and fault, by pair."""
-    rows = defaultdict[int, list[tuple[str, str, str]]](list)
+def unreadable_instants(connection: sa.Connection, queries: StockQueries) -> Mapping[int, Sequence[Fault]]:
+    """Return the rows that moved stock at an instant that cannot be read, by pair."""
+    rows = defaultdict[int, list[Fault]](list)
     if queries.all_readable:
         return rows
     query, table = queries.unreadable_instants(), queries.invoice.table
@@ -405,13 +324,10 @@ def unreadable_instants(
     return rows
 
 
-def without_quantity(of: Quantities) -> str:
-    """Return what is wrong with a row whose quantity cannot be read."""
-    return f"{of.quantity} is not a finite number, or together they make more than {MOST_UNITS:,} units"
-
-
-def _without_quantity(pair: PairHistory, of: Quantities, row_id: str) -> UnreadableRow:
-    return UnreadableRow(pair.store, pair.item, of.table.name, row_id, without_quantity(of))
+def without_quantity(of: Quantities, row_id: str) -> Fault:
+    """Return that the quantity of a row cannot be read."""
+    fault = f"{of.quantity} is not a finite number, or together they make more than {MOST_UNITS:,} units"
+    return of.table.name, row_id, fault
 
 
 @contextmanager
@@ -429,3 +345,7 @@ def _cycles_sought_rarely() -> Iterator[None]:
 def _expiry_date(text: str | None) -> date | None:
     """Read an expiry date; blank is none. Some rows hold a time of day behind it."""
     return date.fromisoformat(text.strip()[:10]) if text and text.strip() else None
+
+
+def _units(units: int) -> str:
+    return f"{format_value(units, round_off=False)} units"

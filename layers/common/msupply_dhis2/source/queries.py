@@ -1,27 +1,35 @@
 """What is asked of a database for the histories of its stock, written once for both kinds of mSupply.
 
-Looked at with EXPLAIN on both databases: ``invoice_line`` is by far the largest table, has no useful index in
-SQLite, and is read through once for each of its two streams (in SQLite once more, for receipts without a date);
-the invoices that count are looked up in a hash (PostgreSQL) or an index made for the query (SQLite). Where
-those at or after the floor are few, PostgreSQL finds them by ``invoice``'s indexes on ``picked_datetime``,
-``received_datetime`` and ``verified_datetime``; where they are not (three months of fourteen, every store
-mapped) it reads ``invoice`` through, with several workers. SQLite goes by ``invoice.store_id``. Stock lines are
-found by ``stock_line.store_id``, or read through where all stores are mapped. Nothing needs an index: without
-one a table is read through, which for ``invoice_line`` happens anyway.
+Looked at with EXPLAIN on both databases: ``invoice_line`` is by far the largest table, has no useful index in SQLite, and is
+read through once for each of its two streams (in SQLite once more, for receipts without a date); the invoices that count
+are looked up in a hash (PostgreSQL) or an index made for the query (SQLite). Where those at or after the floor are few,
+PostgreSQL finds them by ``invoice``'s indexes on its three instants; where they are not (three months of fourteen, every
+store mapped) it reads ``invoice`` through, with several workers. SQLite goes by ``invoice.store_id``. Stock lines are found
+by ``stock_line.store_id``, or read through where all stores are mapped. Nothing needs an index.
+
+The scope goes to the database as numbers: every store and every item has one, and their sum says the pair's index in the
+order of the scope. So one number a row is enough to tell rows apart, to order them and to merge the streams, and nothing
+that is not mapped leaves the database.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
-from msupply_dhis2.domain.stock import MICRO, MovementKind
+from msupply_dhis2.domain.stock import (
+    MICRO,
+    GroupHistory,
+    ItemGroup,
+    MovementKind,
+    OrgUnit,
+    PairHistory,
+    Store,
+)
 from msupply_dhis2.source.sql import (
-    PLAIN_PACK_SIZE,
-    PLAIN_PACKS,
     Expression,
     Instant,
     JoinInOrder,
@@ -38,6 +46,70 @@ ID_SEPARATOR = "\n"
 """Stands between the ids of rows that the database hands over together."""
 
 type Condition = sa.ColumnElement[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to read: every org unit with every item group, in this order. No store or item is in it twice."""
+
+    org_units: tuple[OrgUnit, ...]
+    item_groups: tuple[ItemGroup, ...]
+
+    @property
+    def stores(self) -> list[Store]:
+        """The stores, or customers, of all org units."""
+        return [store for org_unit in self.org_units for store in org_unit.stores]
+
+
+class Numbers:
+    """The numbers of the scope's stores and items.
+
+    The pair of a store and an item has the sum of both: ``((org unit * item groups + item group) * most stores of an org
+    unit + store) * most items of a group + item``.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self._most_stores = max((len(org_unit.stores) for org_unit in scope.org_units), default=1)
+        self._most_items = max((len(group.items) for group in scope.item_groups), default=1)
+        self.pairs_of_a_group = self._most_stores * self._most_items
+        """The pair's number by it is the index of its group in the scope."""
+        of_org_unit = len(scope.item_groups) * self.pairs_of_a_group
+        self.stores = {
+            each.id: org_unit_index * of_org_unit + index * self._most_items
+            for org_unit_index, org_unit in enumerate(scope.org_units)
+            for index, each in enumerate(org_unit.stores)
+        }
+        self.items = {
+            each.id: group_index * self.pairs_of_a_group + index
+            for group_index, group in enumerate(scope.item_groups)
+            for index, each in enumerate(group.items)
+        }
+
+    def history(self, group: int) -> GroupHistory:
+        """Begin the history of a group, without pairs."""
+        org_unit, item_group = divmod(group, len(self.scope.item_groups))
+        return GroupHistory(self.scope.org_units[org_unit], self.scope.item_groups[item_group], [])
+
+    def pair_history(self, pair: int, group: GroupHistory) -> PairHistory:
+        """Begin the history of a pair in its group."""
+        index, item_index = divmod(pair, self._most_items)
+        store = group.org_unit.stores[index % self._most_stores]
+        return PairHistory(store, group.item_group.items[item_index], [], [], None, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Instants as the database has them: those of UTC, or what the clock of the configured time zone shows."""
+
+    next_instant: datetime
+    """The first after the start of the reading."""
+    midnight: datetime
+    """That which begins the day of the reading."""
+    floor: date
+    """From which on movements are read one by one, or a little earlier."""
+    read: Callable[[Any], datetime]
+    """Returns one in naive UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +130,8 @@ class StockLines(Quantities):
 
     store_id: Expression
     expiry_date: Expression
+    batch: Expression
+    """NULL where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +146,32 @@ class Lines(Quantities):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoices:
-    """The invoices (of the older mSupply: transactions), or an alias of their table.
-
-    ``instant``: when an invoice says itself that its stock moved, NULL where it did not, or that is not known; it counts
-    where ``may_have_moved``. ``created``: when it was made, NULL where that is not known.
-    """
+    """The invoices (of the older mSupply: transactions), or an alias of their table."""
 
     table: sa.FromClause
     id: Expression
+    store_id: Expression
+    type: Expression
+    kind: Expression
+    """What moved the stock; its lines say so, where it is NULL (see ``kind_of_line``)."""
+    number: Expression
     may_have_moved: Condition
     instant: Expression
+    """When it says itself that its stock moved; NULL where it did not, or that is not known."""
+    stored: Expression
+    """The instant as text."""
+    stored_in: Expression
+    """The name of the column that it is in."""
+    lacks_instant: Condition
+    """Whether it has moved stock, but when is not known."""
     created: Expression
+    """When it was made, NULL where that is not known."""
+    is_cancellation: Condition
+    """Whether it cancels another; read where ``cancelled`` invoices are known."""
+    cancels: Expression
+    """The id of the one that it cancels."""
+    is_receipt_without_date: Condition | None
+    """Whether it is a receipt that came over as new and without a date; ``None`` where nobody can tell."""
 
 
 class StockQueries(ABC):
@@ -90,28 +179,6 @@ class StockQueries(ABC):
 
     Rows of four of them begin with a pair's number, and come in the order of these. Where not ``all_readable``, an instant
     that cannot be read comes as NULL, and is none at or after the floor.
-
-    Attributes
-    ----------
-    stores, items
-        The ids by which the database means them, with their numbers.
-    next_instant, midnight, floor
-        The first instant after the start of the reading, that which begins its day, and the floor or a little earlier; in
-        the database's own kind of instants: those of UTC, or what the clock of the configured time zone shows.
-    cancelled, is_cancellation, cancels
-        Which invoices cancel another, and which one that is; None where that is not known.
-    kind
-        What an invoice is; its lines, where it is NULL (see ``kind_of_line``).
-    batch
-        The batch number of a stock line, NULL where it has none.
-    lacks_instant
-        Whether an invoice has moved stock, but when is not known.
-    stored, stored_in
-        The instant as text, and the column that it is in.
-    since_floor
-        A condition that all at or after the floor fulfil, and few others, by an index.
-    is_receipt_without_date
-        Whether an invoice is a receipt that came over as new and without a date; None where nobody can tell.
     """
 
     kinds: ClassVar[Mapping[str, MovementKind]]
@@ -122,29 +189,19 @@ class StockQueries(ABC):
 
     line: Lines
     stock_line: StockLines
-    batch: Expression
     invoice: Invoices
-    store_id: Expression
-    kind: Expression
-    invoice_type: Expression
-    number: Expression
-    lacks_instant: Condition
-    stored: Expression
-    stored_in: Expression
+    cancelled: Invoices | None
+    """Those that others cancel; ``None`` where the database does not say which."""
     floor: Expression
     since_floor: Condition
-    is_receipt_without_date: Condition | None
-    cancelled: Invoices | None
-    is_cancellation: Condition
-    cancels: Expression
+    """What all at or after the floor fulfil, and few others, by an index."""
 
-    def __init__(
-        self, stores: Mapping[str, int], items: Mapping[str, int], next_instant: datetime, midnight: datetime
-    ) -> None:
-        self.stores = numbered("scope_store", stores)
-        self.items = numbered("scope_item", items)
-        self.next_instant = sa.literal(next_instant, Instant())
-        self.midnight = sa.literal(midnight, Instant())
+    def __init__(self, numbers: Numbers, clock: Clock) -> None:
+        self.numbers, self.clock = numbers, clock
+        self.stores = numbered("scope_store", numbers.stores)
+        self.items = numbered("scope_item", numbers.items)
+        """By the ids by which other tables mean them."""
+        self.next_instant = sa.literal(clock.next_instant, Instant())
         self.all_readable = True
 
     @abstractmethod
@@ -173,17 +230,17 @@ class StockQueries(ABC):
 
         ``(store_id, type, number, unreadable, dated_later)``.
         """
-        dated_later = one_separator(self.invoice.instant) >= self.next_instant
+        it, dated_later = self.invoice, one_separator(self.invoice.instant) >= self.next_instant
         return (
             self._invoices(
                 self.stores.c.id.label("store_id"),
-                self.invoice_type.label("type"),
-                self.number.label("number"),
+                it.type.label("type"),
+                it.number.label("number"),
                 self._is_unreadable.label("unreadable"),
                 sa.case((dated_later, 1), else_=0).label("dated_later"),
             )
-            .where(sa.or_(self.lacks_instant, self._is_unreadable, dated_later))
-            .order_by(self.stores.c.number, self.number)
+            .where(sa.or_(it.lacks_instant, self._is_unreadable, dated_later))
+            .order_by(self.stores.c.number, it.number)
         )
 
     def unreadable_instants(self) -> Query:
@@ -192,12 +249,13 @@ class StockQueries(ABC):
         ``(pair, id, type, number, column, text)``. Each of these pairs has a total; neither the movements nor the instant
         of the first hold such an instant.
         """
+        it = self.invoice
         named = {
-            "id": self.invoice.id,
-            "type": self.invoice_type,
-            "invoice_number": self.number,
-            "column": self.stored_in,
-            "instant": self.stored,
+            "id": it.id,
+            "type": it.type,
+            "invoice_number": it.number,
+            "column": it.stored_in,
+            "instant": it.stored,
         }
         query = self._invoices(
             self.stores.c.number, *(column.label(name) for name, column in named.items())
@@ -208,7 +266,7 @@ class StockQueries(ABC):
 
     def receipts_without_date(self) -> Query | None:
         """Count, by the id of the store, the receipts that came over as new and whose stock is on stock lines."""
-        if self.is_receipt_without_date is None:
+        if self.invoice.is_receipt_without_date is None:
             return None
         line = self.line
         lines = JoinInOrder(line.table, self.items, self.items.c.id == line.item_id)
@@ -218,21 +276,20 @@ class StockQueries(ABC):
         return (
             sa.select(self.stores.c.id, sa.func.count(self.invoice.id.distinct()).label("receipts"))
             .select_from(JoinInOrder(of_stores, self.stock_line.table, on_stock_line))
-            .where(self.is_receipt_without_date, line.is_in, self.stock_line.packs > sa.literal_column("0"))
+            .where(
+                self.invoice.is_receipt_without_date,
+                line.is_in,
+                self.stock_line.packs > sa.literal_column("0"),
+            )
             .group_by(self.stores.c.id)
         )
 
     def stock_lines(self) -> Query:
         """Select the stock lines as they are now: ``(pair, id, packs, pack_size, expiry date as text)``."""
         it, pair = self.stock_line, self.pair(self.stores)
+        named = {"id": it.id, "packs": it.packs, "pack_size": it.pack_size, "expiry_date": it.expiry_date}
         return (
-            sa.select(
-                pair,
-                it.id.label("id"),
-                it.packs.label("packs"),
-                it.pack_size.label("pack_size"),
-                it.expiry_date.label("expiry_date"),
-            )
+            sa.select(pair, *(column.label(name) for name, column in named.items()))
             .join(self.stores, self.stores.c.id == it.store_id)
             .join(self.items, self.items.c.id == it.item_id)
             .order_by(pair, it.id)
@@ -242,10 +299,10 @@ class StockQueries(ABC):
         """Select the batch numbers of the stock lines: ``(id, batch)``."""
         it = self.stock_line
         return (
-            sa.select(it.id, self.batch)
+            sa.select(it.id, it.batch)
             .join_from(it.table, self.stores, self.stores.c.id == it.store_id)
             .join(self.items, self.items.c.id == it.item_id)
-            .where(self.batch.is_not(None))
+            .where(it.batch.is_not(None))
         )
 
     def movements(self, *, named: bool = False) -> Query:
@@ -254,12 +311,11 @@ class StockQueries(ABC):
         ``(pair, instant, type, packs, pack_size, stock_line_id)``; packs are signed, + in. ``named``: with the number of the
         invoice and its own instant behind them.
         """
+        it, line = self.invoice, self.line
         names = (
-            {"invoice_number": text_of(self.number), "own_instant": self._readable(self.invoice.instant)}
-            if named
-            else {}
+            {"invoice_number": text_of(it.number), "own_instant": self._readable(it.instant)} if named else {}
         )
-        line, invoices = self.line, self._moved(names, from_floor=True)
+        invoices = self._moved(names, from_floor=True)
         packs = sa.case((line.is_in, line.packs), else_=-line.packs)
         lines = self._moved_lines(
             invoices,
@@ -280,16 +336,11 @@ class StockQueries(ABC):
         joined.
         """
         invoices = self._moved({}, from_floor=False)
-        packs, pack_size = self.line.packs, sa.func.coalesce(self.line.pack_size, sa.literal_column("0"))
-        # Not by abs(), nor of signed packs, which are 0 for text in SQLite.
-        small = sa.and_(
-            packs.between(-PLAIN_PACKS, PLAIN_PACKS), pack_size.between(-PLAIN_PACK_SIZE, PLAIN_PACK_SIZE)
-        )
         lines = self._moved_lines(
             invoices,
             invoices.c.instant,
             sa.case((self.line.is_in, 1), else_=-1).label("sign"),
-            *exact_quantity(packs, pack_size, small, self.line.id),
+            *exact_quantity(self.line.packs, self.line.pack_size, self.line.id),
         )
         sign, whole, parts = lines.c.sign, lines.c.whole, lines.c.parts
         is_in = sa.or_(sign * whole > 0, sign * parts > 0)
@@ -308,7 +359,7 @@ class StockQueries(ABC):
 
     @property
     def _of_store(self) -> Condition:
-        return self.stores.c.id == self.store_id
+        return self.stores.c.id == self.invoice.store_id
 
     @property
     def _is_unreadable(self) -> Condition:
@@ -327,35 +378,27 @@ class StockQueries(ABC):
 
         ``more`` are further columns by name. One that cancels another counts when the other does, where that is known.
         """
-        own, instant = self.invoice.instant, self._placed(self.invoice)
-        columns = (
-            self.invoice.id.label("id"),
-            self.stores.c.number,
-            self.kind.label("kind"),
-            *(column.label(name) for name, column in more.items()),
-        )
-        moved = self._invoices(*columns, instant.label("instant"))
+        it, instant = self.invoice, self._placed(self.invoice)
+        columns = {"id": it.id, "number": self.stores.c.number, "kind": it.kind, **more}
+        labelled = [column.label(name) for name, column in columns.items()]
+        moved = self._invoices(*labelled, instant.label("instant"))
         if from_floor:
             # None counts later than it says.
-            moved = moved.where(self.since_floor, self._readable(own) >= self.floor)
+            moved = moved.where(self.since_floor, self._readable(it.instant) >= self.floor)
         else:
-            moved = moved.where(own.is_not(None))
-        if self.cancelled is None:
+            moved = moved.where(it.instant.is_not(None))
+        if (other := self.cancelled) is None:
             return materialized(moved, "moved_invoice")
-        instant = sa.func.coalesce(self._placed(self.cancelled), instant)
-        is_it = sa.and_(
-            self.cancelled.id == self.cancels,
-            self.cancelled.may_have_moved,
-            ~is_unreadable_instant(self.cancelled.instant),
-        )
+        instant = sa.func.coalesce(self._placed(other), instant)
+        is_it = sa.and_(other.id == it.cancels, other.may_have_moved, ~is_unreadable_instant(other.instant))
         cancelling = (
-            self._invoices(*columns, instant.label("instant"))
-            .outerjoin(self.cancelled.table, is_it)
-            .where(self.is_cancellation, own.is_not(None))
+            self._invoices(*labelled, instant.label("instant"))
+            .outerjoin(other.table, is_it)
+            .where(it.is_cancellation, it.instant.is_not(None))
         )
         if from_floor:
             cancelling = cancelling.where(instant >= self.floor)
-        return materialized(sa.union_all(moved.where(~self.is_cancellation), cancelling), "moved_invoice")
+        return materialized(sa.union_all(moved.where(~it.is_cancellation), cancelling), "moved_invoice")
 
     def _readable(self, own: Expression) -> Expression:
         """Return an instant, and NULL for one that cannot be read."""
@@ -368,9 +411,8 @@ class StockQueries(ABC):
         """
         own, created = one_separator(self._readable(invoices.instant)), one_separator(invoices.created)
         is_known = sa.and_(created < self.next_instant, ~is_unreadable_instant(created))
-        return sa.case(
-            (own >= self.next_instant, sa.case((is_known, created), else_=self.midnight)), else_=own
-        )
+        made = sa.case((is_known, created), else_=sa.literal(self.clock.midnight, Instant()))
+        return sa.case((own >= self.next_instant, made), else_=own)
 
     def _moved_lines(self, invoices: sa.CTE, *columns: Expression) -> sa.CTE:
         """Select the lines of invoices that move stock.

@@ -1,4 +1,4 @@
-"""Choosing which stores and items are sent, and saying why not; the same for every kind of mSupply database.
+"""Choosing which stores, customers and items are sent, and saying why not; the same for every kind of mSupply database.
 
 The fields that decide are JSON that somebody typed in or that was synchronised: what cannot be read is never a crash.
 """
@@ -23,20 +23,17 @@ LOOK_BACK_FIELD = "monthlyConsumptionLookBackPeriod"
 
 UNIVERSAL_CODE = "universal_code"
 USER_FIELDS = frozenset(f"user_field_{number}" for number in range(1, 8))
-
 CHECKBOXES = frozenset({"user_field_4", "user_field_7"})
+NUMBER_FIELD = "user_field_5"
 
 _TICKS = (True, "true", "True")
-NUMBER_FIELD = "user_field_5"
 _LONGEST_LOOK_BACK = 1200
 """Months: a century. Beyond it, a number is a slip of the keyboard."""
 _MOST_DAYS = 366
 _DECIMALS = 20
 """Less than this many places behind the point is 0."""
 
-type _Places = Sequence[Mapping[str, object]]
-
-_by_code = attrgetter("code", "id")
+type Fields = Mapping[str, object]
 
 
 @dataclass(slots=True)
@@ -51,14 +48,19 @@ class _Selection[Thing: (Store, Item)]:
     broken: dict[str, None] = field(default_factory=dict, init=False)
     """By name and code, in order."""
 
-    def read(self, value: object, named: str) -> Mapping[str, object]:
+    @property
+    def by_code(self) -> tuple[Thing, ...]:
+        """What is sent, in order."""
+        return tuple(sorted(self.sent, key=attrgetter("code", "id")))
+
+    def read(self, value: object, named: str) -> Fields:
         """Read an object of JSON with fields (see ``read_object``); broken JSON has none."""
         read = read_object(value)
         if read is None:
             self.broken[named] = None
         return read or {}
 
-    def note_others(self, places: _Places) -> None:
+    def note_others(self, places: Sequence[Fields]) -> None:
         """Note which fields have a value where those that are asked for have none."""
         self.other_fields |= {name for place in places for name, value in place.items() if has_value(value)}
 
@@ -67,24 +69,34 @@ class _Selection[Thing: (Store, Item)]:
         known = LookAlikes(sorted(self.other_fields))
         alike = [(each, found) for each in fields if (found := known.to(each)) is not None]
         return "".join(
-            [
-                f" There is a field '{found}' that looks like it. "
-                f"{difference(each, found, here='the settings', there='mSupply')}"
-                for each, found in alike
-            ]
+            f" There is a field '{found}' that looks like it. "
+            f"{difference(each, found, here='the settings', there='mSupply')}"
+            for each, found in alike
         )
 
 
 @dataclass(slots=True)
 class StoreSelection(_Selection[Store]):
-    """Chooses the stores with a value in the store field, unless there is a reason against them."""
+    """Chooses the stores, or customers, with a value in the field for org units, unless there is a reason against them."""
 
     store_field: str
+    kind: Kind = Kind.STORE
     lacking: str = field(default="", init=False)
     unreadable_look_backs: list[str] = field(default_factory=list, init=False)
 
+    @property
+    def described(self) -> str:
+        """The field, for sentences."""
+        return f"the custom field '{self.store_field}' ({self.kind.capitalize()} field reference)"
+
     def add(
-        self, store_id: str, code: str, name: str, places: _Places, why_not: str | None, look_back: object
+        self,
+        store_id: str,
+        code: str,
+        name: str,
+        places: Sequence[Fields],
+        why_not: str | None,
+        look_back: object = None,
     ) -> None:
         """Take a store up, or note why not.
 
@@ -94,12 +106,10 @@ class StoreSelection(_Selection[Store]):
         org_unit = field_text(first_value(places, self.store_field))
         if org_unit is None:
             self.note_others(places)
-            reason = (
-                why_not or f"it has no value in the custom field '{self.store_field}' (Store field reference)"
-            )
-            self.not_meant.append(Skipped(Kind.STORE, code, name, reason, is_blank=why_not is None))
+            reason = why_not or f"it has no value in {self.described}"
+            self.not_meant.append(Skipped(self.kind, code, name, reason, is_blank=why_not is None))
         elif why_not is not None:
-            self.skipped.append(Skipped(Kind.STORE, code, name, why_not))
+            self.skipped.append(Skipped(self.kind, code, name, why_not))
         else:
             months = None
             for value in (look_back, first_value(places, LOOK_BACK_FIELD)):
@@ -107,25 +117,18 @@ class StoreSelection(_Selection[Store]):
                     months = months or look_back_months(value)
                 except ValueError:
                     self.unreadable_look_backs.append(code)
-            self.sent.append(Store(store_id, code, name, org_unit, months))
+            self.sent.append(Store(store_id, code, name, org_unit, months, self.kind))
 
     def check(self) -> None:
         """Raise ``SourceError`` where none is sent."""
-        if self.sent:
-            return
-        if self.skipped:
+        if not self.sent:
             reasons = " or ".join(dict.fromkeys(each.reason for each in self.skipped))
+            skipped = f" Of {len(self.skipped):,} with a value: {reasons}." if self.skipped else ""
             raise SourceError(
-                f"No store with a value in the custom field '{self.store_field}' (Store field reference) can be sent. "
-                f"Of {len(self.skipped):,}: {reasons}. In mSupply, enable the stores that are to be sent, and fill the "
-                "field in there."
+                f"No store in mSupply has a value in {self.described} and can be sent.{skipped}{self.hint(self.store_field)}"
+                f"{self.lacking and f' {self.lacking}'} In mSupply, enable each store that is to be sent, and fill in this custom "
+                "field with the code or UID of its org unit in DHIS2; it must be spelt exactly so."
             )
-        raise SourceError(
-            f"No store in mSupply has a value in the custom field '{self.store_field}' (Store field reference)."
-            f"{self.hint(self.store_field)}{self.lacking and f' {self.lacking}'} "
-            "In mSupply, open each store that is to be sent and fill in this custom field with the code or UID "
-            "of its org unit in DHIS2; it must be spelt exactly so."
-        )
 
     def warnings(self) -> Iterator[str]:
         """Yield what could not be read."""
@@ -133,7 +136,7 @@ class StoreSelection(_Selection[Store]):
             yield self.lacking
         if self.broken:
             yield (
-                "Stores whose custom fields cannot be read (broken JSON), so they count as empty: "
+                f"{self.kind.capitalize()}s whose custom fields cannot be read (broken JSON), so they count as empty: "
                 f"{listed([*self.broken])}."
             )
         if self.unreadable_look_backs:
@@ -147,15 +150,29 @@ class StoreSelection(_Selection[Store]):
 class ItemSelection(_Selection[Item]):
     """Chooses the items that are included and have a value in one of the fields, unless there is a reason against them."""
 
-    fields: tuple[str, ...]
+    fields: Sequence[str]
     include_field: str | None
     broken_place: str
     """The columns in which items keep what may be broken."""
     not_included: int = field(default=0, init=False)
     ticks: Counter[str] = field(default_factory=Counter, init=False)
 
+    @property
+    def described(self) -> str:
+        """The fields, as mSupply calls them."""
+        names = {UNIVERSAL_CODE: "the universal code"} | {
+            each: each.replace("_", " ") for each in USER_FIELDS
+        }
+        return " or ".join(names.get(each, f"'{each}' of the custom data") for each in self.fields)
+
     def add(
-        self, item_id: str, code: str, name: str, places: _Places, why_not: str | None, universal_code: object
+        self,
+        item_id: str,
+        code: str,
+        name: str,
+        places: Sequence[Fields],
+        why_not: str | None,
+        universal_code: object,
     ) -> None:
         """Take an item up, or note why not, which is told where it has a value and is included.
 
@@ -169,13 +186,13 @@ class ItemSelection(_Selection[Item]):
         included = self.include_field is None or is_ticked(first_value(places, self.include_field))
         if not fields:
             self.note_others(places)
-            reason = f"it has no value in {' or '.join(map(described, self.fields))}"
+            reason = why_not or f"it has no value in {self.described}"
             is_blank = included and why_not is None
-            self.not_meant.append(Skipped(Kind.ITEM, code, name, why_not or reason, is_blank=is_blank))
+            self.not_meant.append(Skipped(Kind.ITEM, code, name, reason, is_blank=is_blank))
         elif not included:
             self.not_included += 1
-            reason = f"it is not ticked in {self.include_field} (Include in DHIS2 data push)"
-            self.not_meant.append(Skipped(Kind.ITEM, code, name, why_not or reason))
+            reason = why_not or f"it is not ticked in {self.include_field} (Include in DHIS2 data push)"
+            self.not_meant.append(Skipped(Kind.ITEM, code, name, reason))
         elif why_not is not None:
             self.skipped.append(Skipped(Kind.ITEM, code, name, why_not))
         else:
@@ -194,23 +211,18 @@ class ItemSelection(_Selection[Item]):
 
     def check(self) -> None:
         """Raise ``SourceError`` where none is sent."""
-        if self.sent:
-            return
-        fields = " or ".join(described(each) for each in self.fields)
-        if self.skipped or self.not_included:
-            ticked = (
-                f"; not ticked in {self.include_field}: {self.not_included:,}" if self.not_included else ""
-            )
-            inactive = f"; inactive or not of type stock: {len(self.skipped):,}" if self.skipped else ""
+        if not self.sent:
+            counts = {
+                f"not ticked in {self.include_field}": self.not_included,
+                "inactive or not of type stock": len(self.skipped),
+            }
+            why = "; ".join(f"{reason}: {number:,}" for reason, number in counts.items() if number)
             raise SourceError(
-                f"No item in mSupply with a value in {fields} can be sent{ticked}{inactive}. In mSupply, correct "
-                "the items that are to be sent."
+                f"No item in mSupply has a value in {self.described} and can be sent.{why and f' With a value, but {why}.'}"
+                f"{self.hint(*self.fields)} In mSupply, open each item that is to be sent, and fill in its identifier in DHIS2; or "
+                "name another field in the settings (Item field reference; with different data elements per item the custom "
+                "field names)."
             )
-        raise SourceError(
-            f"No item in mSupply has a value in {fields}.{self.hint(*self.fields)} In mSupply, open each item that is to "
-            "be sent and fill it in with the item's identifier in DHIS2, or name another field in the settings (Item field "
-            "reference; with different data elements per item the custom field names)."
-        )
 
     def warnings(self) -> Iterator[str]:
         """Yield what could not be read."""
@@ -221,15 +233,6 @@ class ItemSelection(_Selection[Item]):
             )
 
 
-def described(field_name: str) -> str:
-    """Name a field of items as mSupply does."""
-    if field_name == UNIVERSAL_CODE:
-        return "the universal code"
-    if field_name in USER_FIELDS:
-        return field_name.replace("_", " ")
-    return f"'{field_name}' of the custom data"
-
-
 def to_catalogue(
     stores: StoreSelection,
     items: ItemSelection,
@@ -237,27 +240,24 @@ def to_catalogue(
     warnings: Sequence[str],
     missing_metrics: frozenset[Metric] = frozenset(),
 ) -> Catalogue:
-    """Return what was chosen, by code; raise ``SourceError`` where no store or no item is sent."""
+    """Return what was chosen; raise ``SourceError`` where no store or no item is sent."""
     stores.check()
     items.check()
     return Catalogue(
-        stores=tuple(sorted(stores.sent, key=_by_code)),
-        items=tuple(sorted(items.sent, key=_by_code)),
+        stores=stores.by_code,
+        items=items.by_code,
         items_not_included=items.not_included,
         preferences=preferences,
         skipped=(*stores.skipped, *items.skipped),
         not_meant=(*stores.not_meant, *items.not_meant),
         ticks=items.ticks,
-        hints={
-            Kind.STORE: stores.hint(stores.store_field),
-            Kind.ITEM: items.hint(*items.fields),
-        },
+        hints={Kind.STORE: stores.hint(stores.store_field), Kind.ITEM: items.hint(*items.fields)},
         warnings=(*stores.warnings(), *items.warnings(), *warnings),
         missing_metrics=missing_metrics,
     )
 
 
-def read_object(value: object) -> Mapping[str, object] | None:
+def read_object(value: object) -> Fields | None:
     """Read a JSON object; ``None`` where it is something else, or broken.
 
     It is JSON text, JSON text within JSON text (so custom data can be stored), or what was inside another JSON
@@ -282,8 +282,7 @@ def field_value(value: object) -> object:
 
 def field_text(value: object) -> str | None:
     """Return a field's text, stripped; ``None`` where it is blank or neither text nor a number."""
-    if isinstance(value, dict):
-        value = value.get("data")
+    value = field_value(value)
     if isinstance(value, str):
         return value.strip() or None
     return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
@@ -301,7 +300,7 @@ def has_value(value: object) -> bool:
     return bool(value.strip()) if isinstance(value, str) else isinstance(value, int | Decimal)
 
 
-def first_value(places: _Places, name: str) -> object:
+def first_value(places: Sequence[Fields], name: str) -> object:
     """Return the value of a field in the first place that has one; ``None`` where none has."""
     for place in places:
         if has_value(value := place.get(name)):
@@ -309,7 +308,7 @@ def first_value(places: _Places, name: str) -> object:
     return None
 
 
-def item_fields(user_fields: Mapping[str, object], others: Mapping[str, object]) -> Mapping[str, object]:
+def item_fields(user_fields: Fields, others: Fields) -> Fields:
     """Return the fields of an item by their names: its user fields, and the other fields that a country has."""
     fields = {name: value for name, value in others.items() if name not in USER_FIELDS}
     fields |= {name: user_fields[name] for name in USER_FIELDS & user_fields.keys()}

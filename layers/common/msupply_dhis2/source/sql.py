@@ -2,20 +2,25 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, override
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.sql.selectable import Join
+from sqlalchemy.sql.selectable import Join, NamedFromClause
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from msupply_dhis2.metrics.quantity import MOST_UNITS, to_units
 
 type Expression = sa.ColumnElement[Any]
+type Column = sa.ColumnClause[Any]
+type Table = NamedFromClause[ReadOnlyColumnCollection[str, Column]]
+"""A table or an alias of one."""
 type Query = sa.Select[*tuple[Any, ...]]
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
@@ -69,10 +74,9 @@ SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int | str | None]]] = {
 class Instant(TypeDecorator[datetime]):
     """A naive instant in UTC: a timestamp in PostgreSQL, text in SQLite.
 
-    As a parameter in SQLite it is the shortest text of the instant, which is no later than any other text of it, and
-    later than every text of an earlier one: a date alone, any number of decimals. A T before the time counts as
-    later than any time of that day, unless ``one_separator`` has taken it out: what passes the comparison for that
-    is for the caller to drop. Values come out as the database has them: ``read_instant`` reads both.
+    As a parameter in SQLite it is the shortest text of the instant: no later than any other text of it, and later than
+    every text of an earlier one. A T before the time counts as later than any time of that day, unless ``one_separator``
+    has taken it out. Values come out as the database has them: ``read_instant`` reads both.
     """
 
     impl = sa.String
@@ -91,29 +95,21 @@ class Instant(TypeDecorator[datetime]):
         return text.removesuffix(" 00:00")
 
 
-def _written(element: type[FunctionElement[Any]], **as_sql: Callable[..., str]) -> None:
-    """Say how a function is written in the SQL of each database, from the SQL of its arguments."""
-    for dialect, write in as_sql.items():
+def _function(
+    of_type: TypeEngine[Any], *, sqlite: Callable[..., str], postgresql: Callable[..., str]
+) -> type[FunctionElement[Any]]:
+    """Make a function that each database writes in its own way, from the SQL of its arguments."""
 
-        @compiles(element, dialect)
-        def _(
-            found: FunctionElement[Any],
-            compiler: SQLCompiler,
-            write: Callable[..., str] = write,
-            **options: object,
-        ) -> str:
-            return write(*[compiler.process(clause, **options) for clause in found.clauses])
+    class Function(FunctionElement[Any]):
+        type = of_type
+        inherit_cache = True
 
+    def write(function: Function, compiler: SQLCompiler, **options: object) -> str:
+        as_sql = sqlite if compiler.dialect.name == "sqlite" else postgresql
+        return as_sql(*[compiler.process(clause, **options) for clause in function.clauses])
 
-class exact_micro_units(FunctionElement[Any]):  # noqa: N801 - SQL functions are written in small letters
-    """Packs times pack size in millionths, rounded as ``to_units`` does: from the decimals that the floats print as.
-
-    NULL where either is no finite number, or the product more than ``MOST_UNITS``. So it always has room in 64 bits,
-    which a sum of some does not.
-    """
-
-    type = sa.BigInteger()
-    inherit_cache = True
+    compiles(Function)(write)
+    return Function
 
 
 def _exact_micro_units(*numbers: str) -> str:
@@ -127,23 +123,62 @@ def _exact_micro_units(*numbers: str) -> str:
     return f"CASE WHEN {is_nothing} THEN 0 WHEN {is_readable} THEN CAST(round({product} * 1000000) AS BIGINT) END"
 
 
-_written(exact_micro_units, sqlite="exact_micro_units({}, {})".format, postgresql=_exact_micro_units)
+exact_micro_units = _function(
+    sa.BigInteger(), sqlite="exact_micro_units({}, {})".format, postgresql=_exact_micro_units
+)
+"""Packs times pack size in millionths, rounded as ``to_units`` does: from the decimals that the floats print as.
 
+NULL where either is no finite number, or the product more than ``MOST_UNITS``. So it has room in 64 bits, which a sum of
+some has not.
+"""
 
-PLAIN_PACKS = 1e8
-PLAIN_PACK_SIZE = 1e4
+is_unreadable_instant = _function(
+    sa.Boolean(),
+    sqlite="is_unreadable_instant({})".format,
+    # What Python has no instant for: infinity, and years of five digits.
+    postgresql="({} NOT BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999')".format,
+)
+"""Whether an instant that is not NULL cannot be read."""
+
+stock_take_date = _function(
+    sa.Text(),
+    sqlite="stock_take_date({})".format,
+    postgresql=f"substring({{}} from '{_STOCK_TAKE_DATE}')".format,
+)
+"""The text after ``date_stock_take`` in a record of a requisition; NULL where it is not there."""
+
+one_separator = _function(Instant(), sqlite="replace({}, 'T', ' ')".format, postgresql="{}".format)
+"""An instant in the one form in which texts order as instants do."""
+
+_entries = _function(
+    sa.types.NullType(),
+    sqlite="json_each({0})".format,
+    postgresql="(SELECT key, value FROM unnest({1}, {2}) AS entry (key, value))".format,
+)
+"""Ids and their numbers as a table ``(key, value)``: of one JSON document in SQLite, of two arrays in PostgreSQL.
+
+PostgreSQL sees how long an array is before it plans, and takes every document for a hundred rows long.
+"""
+
+_PLAIN_PACKS = 1e8
+_PLAIN_PACK_SIZE = 1e4
 """Finite numbers up to these never make too many units. Whole ones multiply exactly, as integers and as floats, and leave
 room for a sum of nine million of them."""
 
 
 def exact_quantity(
-    packs: Expression, pack_size: Expression, small: sa.ColumnElement[bool], identifier: Expression
+    packs: Expression, pack_size: Expression, identifier: Expression
 ) -> tuple[Expression, ...]:
     """Return what a line moved for a total: ``whole`` units, else ``parts`` in millionths, else the id as ``unreadable``.
 
-    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers where both are ``small`` (no
-    larger than ``PLAIN_PACKS`` and ``PLAIN_PACK_SIZE``); the rest by way of their decimals, which costs more.
+    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers where both are small; the rest
+    by way of their decimals, which costs more.
     """
+    pack_size = sa.func.coalesce(pack_size, sa.literal_column("0"))
+    # Not by abs(), which is 0 for text in SQLite.
+    small = sa.and_(
+        packs.between(-_PLAIN_PACKS, _PLAIN_PACKS), pack_size.between(-_PLAIN_PACK_SIZE, _PLAIN_PACK_SIZE)
+    )
     plain = sa.and_(small, packs == sa.func.round(packs), pack_size == sa.func.round(pack_size))
     units = exact_micro_units(packs, pack_size)
     return (
@@ -153,50 +188,11 @@ def exact_quantity(
     )
 
 
-class is_unreadable_instant(FunctionElement[bool]):  # noqa: N801 - as above
-    """Whether an instant that is not NULL cannot be read."""
-
-    type = sa.Boolean()
-    inherit_cache = True
-
-
-_written(
-    is_unreadable_instant,
-    sqlite="is_unreadable_instant({})".format,
-    # What Python has no instant for: infinity, and years of five digits.
-    postgresql="({} NOT BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999')".format,
-)
-
-
-class stock_take_date(FunctionElement[str]):  # noqa: N801 - as above
-    """The text after ``date_stock_take`` in a record of a requisition; NULL where it is not there."""
-
-    type = sa.Text()
-    inherit_cache = True
-
-
-_written(
-    stock_take_date,
-    sqlite="stock_take_date({})".format,
-    postgresql=f"substring({{}} from '{_STOCK_TAKE_DATE}')".format,
-)
-
-
-class one_separator(FunctionElement[Any]):  # noqa: N801 - as above
-    """An instant in the one form in which texts order as instants do."""
-
-    type = Instant()
-    inherit_cache = True
-
-
-_written(one_separator, sqlite="replace({}, 'T', ' ')".format, postgresql="{}".format)
-
-
 class JoinInOrder(Join):
     """A join that SQLite does from left to right: it reads the table on the left once, and looks up the rest.
 
-    Without statistics SQLite takes all tables for equally large, and would rather make an index of the largest
-    one for each query. PostgreSQL knows better and has no need to be told.
+    Without statistics SQLite takes all tables for equally large, and would rather make an index of the largest one for
+    each query.
     """
 
     inherit_cache = True
@@ -221,38 +217,58 @@ def text_of(expression: Expression) -> sa.ColumnElement[str]:
     return sa.cast(expression, sa.Text)
 
 
-class _entries(FunctionElement[Any]):  # noqa: N801 - as above
-    """Ids and their numbers as a table ``(key, value)``: of one JSON document in SQLite, of two arrays in PostgreSQL.
-
-    PostgreSQL sees how long an array is before it plans, and takes every document for a hundred rows long: with the
-    arrays it looks the lines of a few stores up instead of reading those of all.
-    """
-
-    inherit_cache = True
-
-
-_written(
-    _entries,
-    sqlite="json_each({0})".format,
-    postgresql="(SELECT key, value FROM unnest({1}, {2}) AS entry (key, value))".format,
-)
-
-
 def numbered(name: str, numbers: Mapping[str, int]) -> sa.CTE:
     """Hand ids and their numbers to the database as a parameter or two, to be joined as a table ``(id, number)``.
 
-    Not one by one, because the number of parameters is limited (SQLite 32,766, PostgreSQL 65,535) and a nation has
-    more items than that allows for.
+    Not one by one: the number of parameters is limited (SQLite 32,766, PostgreSQL 65,535).
     """
     entries = _entries(
         sa.bindparam(name, dict(numbers), type_=sa.JSON),
         sa.bindparam(f"{name}_ids", list(numbers), type_=sa.ARRAY(sa.Text)),
         sa.bindparam(f"{name}_numbers", list(numbers.values()), type_=sa.ARRAY(sa.BigInteger)),
     ).table_valued(sa.column("key", sa.Text), sa.column("value", sa.BigInteger), name=f"{name}_entries")
-    query = sa.select(entries.c.key.label("id"), entries.c.value.label("number"))
-    return query.cte(name).prefix_with("MATERIALIZED")
+    return materialized(sa.select(entries.c.key.label("id"), entries.c.value.label("number")), name)
 
 
 def materialized(query: Query | sa.CompoundSelect[*tuple[Any, ...]], name: str) -> sa.CTE:
     """Return a query as a table that is worked out once."""
     return query.cte(name).prefix_with("MATERIALIZED")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which tables and views a database has, by name, and of each its columns with their types."""
+
+    types: Mapping[str, Mapping[str, str]]
+
+    def missing(self, needed: Mapping[str, str]) -> list[str]:
+        """Name what is not there of tables and their columns (``"id code"``)."""
+        return [
+            f"{table}.{column}" if table in self.types else f"{table} (the whole table)"
+            for table, columns in needed.items()
+            for column in (columns.split() if table in self.types else [table])
+            if column not in self.types.get(table, {})
+        ]
+
+    def type_of(self, column: Column) -> str | None:
+        """Return the type of a column, also of an alias of its table; ``None`` where it is not there."""
+        table: Any = getattr(column.table, "element", column.table)
+        return self.types.get(table.name, {}).get(column.name)
+
+    def has(self, *columns: Column) -> bool:
+        """Return whether all these columns are there."""
+        return None not in map(self.type_of, columns)
+
+    def value(self, column: Column) -> Expression:
+        """Select a column as it is: NULL where it is not there."""
+        return sa.null() if self.type_of(column) is None else column
+
+    def text(self, column: Column) -> Expression:
+        """Select a column as text: NULL where it is not there."""
+        return sa.null() if self.type_of(column) is None else text_of(column)
+
+
+def table(name: str, columns: str) -> sa.TableClause:
+    """Return a table with the columns that may be read (``"id code"``)."""
+    kinds = {each: Instant() if each.endswith("_datetime") else None for each in columns.split()}
+    return sa.table(name, *[sa.column(each, kind) for each, kind in kinds.items()])

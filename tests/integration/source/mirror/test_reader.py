@@ -20,9 +20,7 @@ from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
-from msupply_dhis2.source import Kind, Scope, Skipped, Source
-from msupply_dhis2.source.connection import open_database, read_columns, reading_began
-from msupply_dhis2.source.mirror import Mirror
+from msupply_dhis2.source import Kind, Scope, Skipped, Source, open_source
 from sandbox.postgres import TemporaryPostgres
 from sandbox.sample import SampleKind, generate, mirror_tables
 from tests.support.mirror_database import MirrorDatabase
@@ -758,18 +756,11 @@ def test_indexed_lookup(
     url = postgres.new_database("many_stores")
     generate(url, stores=150, items=20, movements=100_000, edge_cases=False, kind=SampleKind.MIRROR)
     read = sa.text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'trans_line'")
-    with open_database(parse_database_address(url)) as connection:
-        source = Mirror(
-            connection,
-            parse_database_address(url),
-            read_columns(connection),
-            CALENDAR,
-            reading_began(connection),
-        )
+    with open_source(parse_database_address(url), calendar=CALENDAR) as source:
         whole = scope_of(read_catalogue(source))
         few = Scope(whole.org_units[:1], whole.item_groups)
         assert sum(len(group.pairs) for group in source.histories(few, datetime(2026, 9, 1))) > 8  # noqa: DTZ001
-        assert connection.execute(read).scalar() == 0
+        assert source.connection.execute(read).scalar() == 0
 
 
 # How the work is divided
@@ -1006,13 +997,10 @@ def test_unique_index(database: MirrorDatabase, index: str, *, is_searched: bool
     database.add_store("KAMO")
     database.execute("ALTER TABLE store DROP CONSTRAINT store_pkey")
     database.execute(index)
-    with open_database(database.address) as connection:
-        asked: list[str] = []
+    asked: list[str] = []
+    with database.open() as mirror:
         sa.event.listen(
-            connection, "before_cursor_execute", lambda *arguments: asked.append(str(arguments[2]))
-        )
-        mirror = Mirror(
-            connection, database.address, read_columns(connection), CALENDAR, reading_began(connection)
+            mirror.connection, "before_cursor_execute", lambda *arguments: asked.append(str(arguments[2]))
         )
         read_catalogue(mirror)
     assert any("DISTINCT store.id" in statement for statement in asked) is is_searched

@@ -29,12 +29,10 @@ from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import to_units
 from msupply_dhis2.source import Kind, Scope, Skipped, Source
 from msupply_dhis2.source import merge as histories
-from msupply_dhis2.source.connection import open_database, read_columns, reading_began
-from msupply_dhis2.source.open_msupply import OpenMsupply
+from msupply_dhis2.source.connection import open_database
 from sandbox.postgres import TemporaryPostgres
 from tests.support.laws import tried
 from tests.support.open_msupply_database import (
-    CALENDAR,
     INSTANTS,
     OpenMsupplyDatabase,
     data_warnings,
@@ -1439,15 +1437,12 @@ def test_server_side_cursor(postgres: TemporaryPostgres, monkeypatch: pytest.Mon
         database.add_stock(kamo, item, 1)
         database.move(kamo, item, 1, "INBOUND_SHIPMENT", LATE)
     cursors = sa.text("SELECT count(*) FROM pg_cursors WHERE name <> ''")
-    with open_database(database.address) as connection:
-        source = OpenMsupply(
-            connection, database.address, read_columns(connection), CALENDAR, reading_began(connection)
-        )
+    with database.open() as source:
         groups = source.histories(scope_of(read_catalogue(source)), FLOOR)
         next(groups)
-        assert connection.execute(cursors).scalar() == 4
+        assert source.connection.execute(cursors).scalar() == 4
         assert len(list(groups)) == 2
-        assert connection.execute(cursors).scalar() == 0
+        assert source.connection.execute(cursors).scalar() == 0
 
 
 def test_indexed_lookup(tmp_path: Path) -> None:
@@ -1474,11 +1469,8 @@ def test_indexed_lookup(tmp_path: Path) -> None:
         ),
     )
     thousands = itertools.count()
-    with open_database(database.address) as connection:
-        source = OpenMsupply(
-            connection, database.address, read_columns(connection), CALENDAR, reading_began(connection)
-        )
-        driver_connection: Any = connection.connection.driver_connection
+    with database.open() as source:
+        driver_connection: Any = source.connection.connection.driver_connection
         driver_connection.set_progress_handler(lambda: next(thousands) and 0, 1_000)
         assert len(pairs_by_code(source, FLOOR)["KAMO", "amoxicillin"].movements) == 2_000
     # Steps of SQLite's machine: 2,000 lines x 2,000 invoices x the few steps that reading one takes are millions.

@@ -4,6 +4,7 @@ from msupply_dhis2.source.base import Source
 from msupply_dhis2.source.customers.base import Customers
 from msupply_dhis2.source.customers.mirror import MirrorCustomers
 from msupply_dhis2.source.customers.open_msupply import OpenMsupplyCustomers
+from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.source.open_msupply import OpenMsupply
 
 __all__ = ["Customers", "customers_of"]
@@ -11,4 +12,7 @@ __all__ = ["Customers", "customers_of"]
 
 def customers_of(source: Source) -> Customers:
     """Return what reads the customers of a database; ``SourceError`` where it lacks what that takes."""
-    return OpenMsupplyCustomers(source) if isinstance(source, OpenMsupply) else MirrorCustomers(source)
+    if isinstance(source, OpenMsupply):
+        return OpenMsupplyCustomers(source)
+    assert isinstance(source, Mirror)  # noqa: S101 - tells mypy: there are two kinds
+    return MirrorCustomers(source)

@@ -5,9 +5,9 @@ ledger. So no more than one group is in memory.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import groupby
@@ -30,9 +30,9 @@ from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import MOST_UNITS, to_units
 from msupply_dhis2.periods import Basis, Window, add_days
 from msupply_dhis2.source.base import Source
-from msupply_dhis2.source.merge import Numbers, Scope, Stream, unreadable_instants, without_quantity
-from msupply_dhis2.source.queries import StockQueries
-from msupply_dhis2.source.selection import field_text, first_value
+from msupply_dhis2.source.merge import Fault, Stream, unreadable_instants, without_quantity
+from msupply_dhis2.source.queries import Condition, Numbers, Scope, StockQueries
+from msupply_dhis2.source.selection import StoreSelection
 from msupply_dhis2.source.sql import (
     Expression,
     Instant,
@@ -44,7 +44,6 @@ from msupply_dhis2.source.sql import (
     one_separator,
     read_instant,
 )
-from msupply_dhis2.text import listed
 
 DATE = "____-__-__%"
 
@@ -53,23 +52,23 @@ _CONSUMPTION = Reported._fields.index("consumption")
 _SUPPLIED_BY = frozenset({MovementKind.OUTBOUND_SHIPMENT, MovementKind.CUSTOMER_RETURN})
 _BEFORE_ALL = datetime(1, 1, 1)  # noqa: DTZ001 - naive UTC, as all instants
 
-type _Fault = tuple[str, str, str]
-"""A table, the id of a row, and what is wrong with it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documents:
-    """The documents that count, whoever they are about.
+    """The documents, whoever they are about.
 
     ``day``: the last of the period, else that of the count, as text; NULL where only instants are known, such as when it
     was ``created``. ``first`` and ``last``: the period's days, as text; NULL without one. ``finalised``: an instant or NULL.
+    ``linked_to``: the order of a store's own that a requisition answers. ``said``: comment and reference.
     """
 
     tables: sa.FromClause
-    counts: sa.ColumnElement[bool]
     customer_id: Expression
     id: Expression
     kind: Expression
+    status: Expression
+    linked_to: Expression
+    is_emergency: Condition
     number: Expression
     day: Expression
     created: Expression
@@ -77,8 +76,7 @@ class Documents:
     first: Expression
     last: Expression
     has_program: Expression
-    said: Expression
-    """Comment and reference."""
+    said: Sequence[Expression]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +88,7 @@ class Lines:
     document_id: Expression
     item_id: Expression
     instant: Expression
-    remark: Expression
+    remarks: Sequence[Expression]
     quantities: Mapping[str, Expression]
 
 
@@ -103,7 +101,9 @@ class Customers(ABC):
 
     kinds: ClassVar[Mapping[str, DocumentKind]]
     """What the types of documents mean."""
-    required: ClassVar[Mapping[str, Sequence[str]]]
+    finalised: ClassVar[Sequence[str]]
+    """The statuses of documents that count."""
+    required: ClassVar[Mapping[str, str]]
     """The tables and columns that it takes."""
     optional: ClassVar[Sequence[str]]
     """Tables that are read where they are there."""
@@ -120,61 +120,39 @@ class Customers(ABC):
         where = (
             f"Customers (customers) is 'requisitions', but mSupply's database ({source.address.described})"
         )
-        self._columns = {f"{table}.{column}" for table, names in source.columns.items() for column in names}
-        needed = [f"{table}.{column}" for table, names in self.required.items() for column in names]
-        if missing := [name for name in needed if name not in self._columns]:
+        if missing := source.columns.missing(self.required):
             raise SourceError(
                 f"{where} has no {', '.join(missing)}. Use a newer mSupply, or let it export these too; or set customers: none."
             )
-        tables = [table for table in (*self.required, *self.optional) if table in source.columns]
         if self._connection.dialect.name != "postgresql":
             return
+        tables = [table for table in (*self.required, *self.optional) if table in source.columns.types]
         may_read = sa.select(*(sa.func.has_any_column_privilege(table, "SELECT") for table in tables))
         may = self._connection.execute(may_read).one()
-        if may_not := ", ".join(
-            table for table, is_granted in zip(tables, may, strict=True) if not is_granted
-        ):
+        if may_not := ", ".join(table for table, granted in zip(tables, may, strict=True) if not granted):
             raise SourceError(
                 f"{where} does not let this user read {may_not}. Let its administrator run: GRANT SELECT ON {may_not} TO "
                 f'"{source.address.username}"; or set customers: none.'
             )
 
-    def _has(self, *columns: sa.ColumnClause[Any]) -> bool:
-        return self._columns.issuperset(map(str, columns))
-
     @abstractmethod
-    def _names(self, field: str) -> Iterator[tuple[str, str, str, Sequence[Mapping[str, object] | None]]]:
-        """Yield who is a customer and has no enabled store: id, code, name, and the fields of each place that has some.
-
-        ``None`` stands for broken JSON.
-        """
+    def _read(self, chosen: StoreSelection) -> None:
+        """Read who is a customer and has no enabled store."""
 
     @abstractmethod
     def _links(self, numbers: sa.CTE, of: str) -> sa.CTE:
         """Return the numbers of names or items by the ids by which other tables mean them."""
 
-    def choose(self, field: str) -> tuple[tuple[Store, ...], list[Skipped], list[str]]:
+    def choose(self, field: str) -> tuple[tuple[Store, ...], Sequence[Skipped], Sequence[str]]:
         """Return the customers that have an org unit in a custom field, by code; those that have none; and warnings."""
-        sent, blank, broken = list[Store](), list[Skipped](), list[str]()
-        reason = f"it has no value in the custom field '{field}' (Customer field reference)"
-        for customer_id, code, name, places in self._names(field):
-            if None in places:
-                broken.append(f"{name} ({code})")
-            org_unit = field_text(first_value([place or {} for place in places], field))
-            if org_unit is None:
-                blank.append(Skipped(Kind.CUSTOMER, code, name, reason, is_blank=True))
-            else:
-                sent.append(Store(customer_id, code, name, org_unit, kind=Kind.CUSTOMER))
-        count_as_empty = "Custom fields that cannot be read (broken JSON) count as empty, in customers"
-        warnings = [f"{count_as_empty} {listed(broken)}."] if broken else []
-        return tuple(sorted(sent, key=lambda each: (each.code, each.id))), blank, warnings
+        chosen = StoreSelection(field, Kind.CUSTOMER)
+        self._read(chosen)
+        return chosen.by_code, chosen.not_meant, [*chosen.warnings()]
 
     def lines(self, customers: Sequence[Store], windows: Mapping[Basis, Window]) -> Mapping[str, int]:
         """Count how many lines of reports about the time of the windows each customer has, by its id."""
-        ids, days = [customer.id for customer in customers], DatePeriod.of(windows.values())
-        lines = self._lines(
-            self._documents({each: index for index, each in enumerate(ids)}, days), None, days
-        )
+        ids, days = [each.id for each in customers], DatePeriod.of(windows.values())
+        lines = self._lines(self._documents(_indexed(ids), days), None, days)
         query = sa.select(lines.c.pair, sa.func.count()).group_by(lines.c.pair)
         return dict.fromkeys(ids, 0) | {
             ids[index]: number for index, number in self._connection.execute(query)
@@ -183,7 +161,7 @@ class Customers(ABC):
     def days(self, customers: Sequence[Store], days: DatePeriod) -> Iterator[tuple[str, date]]:
         """Yield the days that reports are about, by the ids of the customers, whatever stands in the reports."""
         ids = [customer.id for customer in customers]
-        documents = self._documents({each: index for index, each in enumerate(ids)}, days)
+        documents = self._documents(_indexed(ids), days)
         query = sa.select(documents.c.customer, documents.c.day, documents.c.created).distinct()
         for index, text, created in self._connection.execute(query):
             day = self._day(text, created)
@@ -199,44 +177,51 @@ class Customers(ABC):
         """
         numbers, days = Numbers(scope), DatePeriod.of(windows.values())
         lines = self._lines(self._documents(numbers.stores, days), numbers.items, days)
+        asked: list[Query] = [sa.select(*lines.c).order_by(lines.c.pair)]
+        unreadable: dict[int, Sequence[Fault]] = {}
+        if supplied:
+            queries = self._supplied(scope, windows)
+            unreadable |= unreadable_instants(self._connection, queries)
+            asked.append(queries.movements())
         with ExitStack() as stack:
-
-            def stream(query: Query) -> Stream:
-                return stack.enter_context(closing(Stream(self._connection, query)))
-
-            reports = stream(sa.select(*lines.c).order_by(lines.c.pair))
-            supplies = (
-                _Supplies(self._source, self._supplied(numbers, windows), windows, stream)
-                if supplied
-                else None
-            )
-            pairs = iter(lambda: min(reports.pair, supplies.pair if supplies else inf), inf)
+            streams = [stack.enter_context(closing(Stream(self._connection, query))) for query in asked]
+            pairs = iter(lambda: min([*(stream.pair for stream in streams), *unreadable]), inf)
             for number, of_group in groupby(pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group):
                 history = numbers.history(number)
                 group = GroupReports(history.org_unit, history.item_group)
                 for pair in map(int, of_group):
                     of_pair = numbers.pair_history(pair, history)
                     found = PairReports(of_pair.store, of_pair.item)
-                    faults = [*self._read_lines(found, reports.take(pair))]
-                    if supplies is not None:
-                        found.supplied = supplies.take(pair, faults)
+                    faults = [*self._read_lines(found, streams[0].take(pair)), *unreadable.pop(pair, ())]
+                    if supplied:
+                        found.supplied = _read_supplies(queries, windows, streams[1].take(pair), faults)
                     group.unreadable += [UnreadableRow(found.store, found.item, *fault) for fault in faults]
                     group.pairs.append(found)
                 yield group
 
     def _documents(self, customers: Mapping[str, int], days: DatePeriod) -> sa.CTE:
-        """Select the documents of customers that may be about these days, with the customers' numbers."""
+        """Select the documents of customers that count and may be about these days, with the customers' numbers."""
         it, links = self.documents, self._links(numbered("scope_customer", customers), "name")
+        requisition = next(iter(self.kinds))
         first, day_after = days.first.isoformat(), add_days(days.last, 1).isoformat()
         # What is no day at all is to be named.
         may_be_in = sa.or_(it.day.is_(None), sa.and_(it.day >= first, it.day < day_after), ~it.day.like(DATE))
-        columns = {name: getattr(it, name) for name in _OF_LINES[:-1]}
-        columns |= {"created": it.created, "is_from_dhis2": sa.func.lower(it.said).like("%dhis2%")}
-        query = sa.select(
-            links.c.number.label("customer"), *(each.label(name) for name, each in columns.items())
+        columns = {"customer": links.c.number, "created": it.created}
+        columns |= {name: getattr(it, name) for name in _OF_LINES[:-1]}
+        columns["is_from_dhis2"] = sa.or_(*(sa.func.lower(text).like("%dhis2%") for text in it.said))
+        query = (
+            sa.select(*(column.label(name) for name, column in columns.items()))
+            .select_from(it.tables.join(links, links.c.id == it.customer_id))
+            .where(
+                it.kind.in_(list(self.kinds)),
+                # A linked one is a store's own order.
+                sa.or_(it.kind != requisition, sa.func.coalesce(it.linked_to, "") == ""),
+                it.status.in_(self.finalised),
+                ~it.is_emergency,
+                may_be_in,
+            )
         )
-        query = query.select_from(it.tables.join(links, links.c.id == it.customer_id))
-        return materialized(query.where(it.counts, may_be_in), "document")
+        return materialized(query, "document")
 
     def _lines(self, documents: sa.CTE, items: Mapping[str, int] | None, days: DatePeriod) -> sa.CTE:
         """Select the lines of documents, of these items or, with the number of the customer as ``pair``, of all.
@@ -260,7 +245,7 @@ class Customers(ABC):
                 pair.label("pair"),
                 it.id.label("line_id"),
                 instant.label("instant"),
-                (sa.func.trim(it.remark) != "").label("has_remark"),
+                sa.or_(*(sa.func.trim(text) != "" for text in it.remarks)).label("has_remark"),
                 *(it.quantities.get(name, sa.null()).label(name) for name in Reported._fields),
                 *(document[name] for name in _OF_LINES),
             )
@@ -272,7 +257,7 @@ class Customers(ABC):
         # As in the ledger: SQLite would forgo its indexes where it is to sort in the same breath.
         return query.cte("line").prefix_with("MATERIALIZED", dialect="sqlite")
 
-    def _read_lines(self, pair: PairReports, rows: Sequence[Any]) -> Iterator[_Fault]:
+    def _read_lines(self, pair: PairReports, rows: Sequence[Any]) -> Iterator[Fault]:
         """Read the lines of a pair. What a document says of an item in several lines adds up."""
         lines: dict[str, ReportLine] = {}
         for _, line_id, instant, has_remark, *others in rows:
@@ -297,52 +282,33 @@ class Customers(ABC):
             return date.fromisoformat(text[:10]) if text else self._calendar.day_of(read_instant(instant))
         return None
 
-    def _supplied(self, numbers: Numbers, windows: Mapping[Basis, Window]) -> StockQueries:
+    def _supplied(self, scope: Scope, windows: Mapping[Basis, Window]) -> StockQueries:
         """Return what asks for the movements of customers, by the names of invoices, in place of those of stores."""
-        floor = min(window.flow_start for window in windows.values())
-        queries = self._source.queries(numbers.stores, numbers.items, floor)
+        queries = self._source.queries(scope, min(window.flow_start for window in windows.values()))
         queries.stores = self._links(queries.stores, "name")
-        queries.store_id = self.customer_of_invoice
+        queries.invoice = replace(queries.invoice, store_id=self.customer_of_invoice)
         queries.all_readable = not any(row.unreadable for row in self._connection.execute(queries.doubtful()))
         return queries
 
 
-class _Supplies:
-    """What stores have issued to customers, pair by pair; ``pair`` is the number of the one that comes next."""
-
-    def __init__(
-        self,
-        source: Source,
-        queries: StockQueries,
-        windows: Mapping[Basis, Window],
-        stream: Callable[[Query], Stream],
-    ) -> None:
-        self._read_instant, self._queries, self._windows = source.read_instant, queries, windows
-        self._unreadable = {**unreadable_instants(source.connection, queries)}
-        self._movements = stream(queries.movements())
-
-    @property
-    def pair(self) -> float:
-        return min(self._movements.pair, *self._unreadable, inf)
-
-    def take(self, pair: int, faults: list[_Fault]) -> Mapping[Basis, int]:
-        """Return how much was issued to a pair, less what came back, on each basis on which anything moved."""
-        faults += self._unreadable.pop(pair, ())
-        supplied: dict[Basis, int] = {}
-        for _, instant_as_stored, kind, packs, pack_size, _ in self._movements.take(pair):
-            instant, windows = self._read_instant(instant_as_stored), self._windows.items()
-            bases = [basis for basis, window in windows if window.flow_start <= instant < window.snapshot]
-            if self._queries.kinds[kind] not in _SUPPLIED_BY or not bases:
-                continue
-            try:
-                units = to_units(packs, pack_size)
-            except (TypeError, ValueError):
-                line = self._queries.line
-                faults.append((line.table.name, f"of an invoice of {instant}", without_quantity(line)))
-                continue
-            for basis in bases:
-                supplied[basis] = supplied.get(basis, 0) - units
-        return supplied
+def _read_supplies(
+    queries: StockQueries, windows: Mapping[Basis, Window], rows: Sequence[Any], faults: list[Fault]
+) -> Mapping[Basis, int]:
+    """Return how much was issued to a pair, less what came back, on each basis on which anything moved."""
+    supplied: dict[Basis, int] = {}
+    for _, instant_as_stored, kind, packs, pack_size, _ in rows:
+        instant = queries.clock.read(instant_as_stored)
+        bases = [basis for basis, window in windows.items() if window.flow_start <= instant < window.snapshot]
+        if queries.kinds[kind] not in _SUPPLIED_BY or not bases:
+            continue
+        try:
+            units = to_units(packs, pack_size)
+        except (TypeError, ValueError):
+            faults.append(without_quantity(queries.line, f"of an invoice of {instant}"))
+            continue
+        for basis in bases:
+            supplied[basis] = supplied.get(basis, 0) - units
+    return supplied
 
 
 @lru_cache(maxsize=4_096)
@@ -371,3 +337,7 @@ def _document(  # noqa: PLR0913, PLR0917 - a row of the database
         has_program=bool(has_program),
         is_from_dhis2=bool(is_from_dhis2),
     )
+
+
+def _indexed(ids: Sequence[str]) -> Mapping[str, int]:
+    return {each: index for index, each in enumerate(ids)}

@@ -1,24 +1,24 @@
 """Where Open mSupply keeps its customers and what they report."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, override
+from typing import override
 
 import sqlalchemy as sa
 
 from msupply_dhis2.domain.report import DocumentKind
-from msupply_dhis2.source.base import Source
 from msupply_dhis2.source.customers.base import DATE, Customers, Documents, Lines
-from msupply_dhis2.source.open_msupply.reader import SCOPES_OF_NAMES, reader_of_custom_fields
+from msupply_dhis2.source.open_msupply import OpenMsupply
+from msupply_dhis2.source.open_msupply.reader import SCOPES_OF_NAMES, places_of_name
 from msupply_dhis2.source.open_msupply.tables import (
-    Database,
+    SYNC_RECORD,
     invoice,
     item_link,
+    name,
     name_link,
     store,
     sync_buffer,
 )
-from msupply_dhis2.source.selection import read_object
-from msupply_dhis2.source.sql import Expression, Instant, materialized, stock_take_date, text_of
+from msupply_dhis2.source.selection import StoreSelection
+from msupply_dhis2.source.sql import Expression, materialized, stock_take_date, table, text_of
 
 _QUANTITIES = {
     "stock": "available_stock_on_hand",
@@ -35,23 +35,17 @@ _QUANTITIES = {
 """Where each column of ``Reported`` is kept."""
 
 
-def _table(table: str, columns: str) -> sa.TableClause:
-    kinds = {each: Instant() if each.endswith("_datetime") else None for each in columns.split()}
-    return sa.table(table, *[sa.column(each, kind) for each, kind in kinds.items()])
-
-
-_requisition = _table(
+_requisition = table(
     "requisition",
     "id requisition_number name_link_id type status created_datetime finalised_datetime linked_requisition_id is_emergency "
     "program_id period_id comment their_reference",
 )
-_line = _table(
+_line = table(
     "requisition_line",
     f"id requisition_id item_link_id snapshot_datetime comment option_id {' '.join(_QUANTITIES.values())}",
 )
-_period = _table("period", "id start_date end_date")
-_joins = _table("name_store_join", "name_link_id name_is_customer")
-_name = _table("name", "id code name type is_customer deleted_datetime properties custom_fields custom_data")
+_period = table("period", "id start_date end_date")
+_joins = table("name_store_join", "name_link_id name_is_customer")
 
 
 class OpenMsupplyCustomers(Customers):
@@ -62,69 +56,58 @@ class OpenMsupplyCustomers(Customers):
         "IMPREST": DocumentKind.IMPREST,
         "STOCK_HISTORY": DocumentKind.STOCK_HISTORY,
     }
+    finalised = ("FINALISED",)
     required = {  # noqa: RUF012 - as above
-        "name": ("type", "is_customer"),
-        "requisition": (
-            *("id", "requisition_number", "name_link_id", "type", "status", "created_datetime"),
-            "linked_requisition_id",
-        ),
-        "requisition_line": ("id", "requisition_id", "item_link_id", "available_stock_on_hand"),
+        "name": "type is_customer",
+        "requisition": "id requisition_number name_link_id type status created_datetime linked_requisition_id",
+        "requisition_line": "id requisition_id item_link_id available_stock_on_hand",
     }
     optional = ("period", "name_store_join", "sync_buffer")
     customer_of_invoice = invoice.c.name_link_id
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: OpenMsupply) -> None:
         super().__init__(source)
-        self._database = Database(source.connection, source.columns)
+        self._open_msupply, self._columns = source, source.columns
         self.documents = self._where_documents_are()
-        value = self._value
+        value = self._columns.value
         self.line = Lines(
             table=_line,
             id=_line.c.id,
             document_id=_line.c.requisition_id,
             item_id=_line.c.item_link_id,
             instant=value(_line.c.snapshot_datetime),
-            remark=_said(value(_line.c.comment), value(_line.c.option_id)),
+            remarks=[value(_line.c.comment), value(_line.c.option_id)],
             quantities={name: value(_line.c[column]) for name, column in _QUANTITIES.items()},
         )
 
-    def _value(self, column: sa.ColumnClause[Any]) -> Expression:
-        """Select a column: NULL where the database lacks it."""
-        return column if self._has(column) else sa.null()
-
     def _where_documents_are(self) -> Documents:
-        value, it = self._value, _requisition.c
+        columns, it = self._columns, _requisition.c
         tables: sa.FromClause = _requisition
         first: Expression = sa.null()
         last, stock_take = first, first
-        if self._has(it.period_id, *_period.c):
+        if columns.has(it.period_id, *_period.c):
             tables = tables.outerjoin(_period, _period.c.id == it.period_id)
             first, last = text_of(_period.c.start_date), text_of(_period.c.end_date)
-        if self._database.has_columns(sync_buffer):
+        if columns.has(*SYNC_RECORD):
             stock_takes = self._stock_takes()
             tables = tables.outerjoin(stock_takes, stock_takes.c.record_id == it.id)
             stock_take = stock_takes.c.day
-        kind = text_of(it.type)
         return Documents(
             tables=tables,
-            counts=sa.and_(
-                kind.in_(list(self.kinds)),
-                # A linked one is a store's own order.
-                sa.or_(kind != "RESPONSE", sa.func.coalesce(it.linked_requisition_id, "") == ""),
-                text_of(it.status) == "FINALISED",
-                ~sa.func.coalesce(value(it.is_emergency), sa.false(), type_=sa.Boolean),
-            ),
             customer_id=it.name_link_id,
             id=it.id,
-            kind=kind,
+            kind=text_of(it.type),
+            status=text_of(it.status),
+            linked_to=it.linked_requisition_id,
+            is_emergency=sa.func.coalesce(columns.value(it.is_emergency), sa.false(), type_=sa.Boolean),
             number=it.requisition_number,
             day=sa.func.coalesce(last, stock_take),
             created=it.created_datetime,
-            finalised=value(it.finalised_datetime),
+            finalised=columns.value(it.finalised_datetime),
             first=first,
             last=last,
-            has_program=sa.or_(last.is_not(None), value(it.program_id).is_not(None)),
-            said=_said(value(it.comment), value(it.their_reference)),
+            has_program=sa.or_(last.is_not(None), columns.value(it.program_id).is_not(None)),
+            said=[columns.value(it.comment), columns.value(it.their_reference)],
         )
 
     def _stock_takes(self) -> sa.Subquery:
@@ -134,7 +117,7 @@ class OpenMsupplyCustomers(Customers):
         rank: Expression = sa.literal_column("1")
         query = sa.select(record.record_id, said.label("day"), action.label("action"))
         query = query.where(record.table_name == "requisition")
-        if self._database.has_columns(sync_buffer, "cursor"):
+        if self._columns.has(record.cursor):
             rank = sa.func.row_number().over(partition_by=record.record_id, order_by=record.cursor.desc())
             speaks = sa.or_(action == "DELETE", said.is_not(None))
             query = query.where(record.is_integrated.is_(True), action != "MERGE", speaks)
@@ -144,45 +127,34 @@ class OpenMsupplyCustomers(Customers):
         return query.where(records.c.rank == 1, records.c.action != "DELETE", is_date).subquery("stock_take")
 
     @override
-    def _names(self, field: str) -> Iterator[tuple[str, str, str, Sequence[Mapping[str, object] | None]]]:
-        database = self._database
+    def _read(self, chosen: StoreSelection) -> None:
+        source = self._open_msupply
+        custom_fields = source.reader_of_custom_fields([chosen.store_field], SCOPES_OF_NAMES)
         names_of = sa.select(name_link.c.name_id)
         enabled = names_of.join(store, store.c.name_link_id == name_link.c.id)
-        if database.has_columns(store, "is_disabled"):
+        if self._columns.has(store.c.is_disabled):
             enabled = enabled.where(~store.c.is_disabled)
-        is_customer: Expression = _name.c.is_customer
-        if self._has(*_joins.c):
+        is_customer: Expression = name.c.is_customer
+        if self._columns.has(*_joins.c):
             of_a_store = names_of.join(_joins, _joins.c.name_link_id == name_link.c.id)
-            is_customer = sa.or_(is_customer, _name.c.id.in_(of_a_store.where(_joins.c.name_is_customer)))
-        places = [
-            database.text(_name.c[each], of=_name).label(each)
-            for each in ("properties", "custom_fields", "custom_data")
-        ]
+            is_customer = sa.or_(is_customer, name.c.id.in_(of_a_store.where(_joins.c.name_is_customer)))
         query = (
-            sa.select(_name.c.id, _name.c.code, _name.c.name, *places)
+            sa.select(name.c.id, name.c.code, name.c.name, *source.columns_of_fields())
             .where(
-                text_of(_name.c.type).in_(("FACILITY", "STORE")),
+                text_of(name.c.type).in_(("FACILITY", "STORE")),
                 # A name that no link points to was merged into another one.
-                _name.c.id.in_(names_of),
+                name.c.id.in_(names_of),
                 is_customer,
-                _name.c.id.not_in(enabled),
-                self._value(_name.c.deleted_datetime).is_(None),
+                name.c.id.not_in(enabled),
+                self._columns.value(name.c.deleted_datetime).is_(None),
             )
-            .order_by(_name.c.id)
+            .order_by(name.c.id)
         )
-        read = reader_of_custom_fields(database, [field], SCOPES_OF_NAMES)
-        for *about, properties, custom_fields, custom_data in self._connection.execute(query):
-            by_key = read_object(custom_fields)
-            by_name = by_key if by_key is None else read(by_key)
-            yield *about, [read_object(properties), by_name, read_object(custom_data)]
+        for row in self._connection.execute(query):
+            chosen.add(row.id, row.code, row.name, places_of_name(row, chosen, custom_fields), None)
 
     @override
     def _links(self, numbers: sa.CTE, of: str) -> sa.CTE:
         link, target = (name_link, name_link.c.name_id) if of == "name" else (item_link, item_link.c.item_id)
         links = sa.select(link.c.id, numbers.c.number).join(numbers, numbers.c.id == target)
         return materialized(links, f"scope_{of}_link")
-
-
-def _said(*texts: Expression) -> Expression:
-    one, other = (sa.func.coalesce(text, "", type_=sa.Text) for text in texts)
-    return one.concat(other)

@@ -3,31 +3,30 @@
 Which stores and items are sent is read here, their histories by ``queries.py`` from what ``tables.py`` describes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 import sqlalchemy as sa
 
 from msupply_dhis2.domain.stock import ConsumptionPreferences
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import add_days
-from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.base import Catalogue, Source
 from msupply_dhis2.source.mirror.tables import (
     REQUIRED,
     STATUSES,
     TABLES,
     TYPES,
-    Database,
+    Feature,
+    MirrorColumns,
     MirrorQueries,
     item,
-    lacks,
     store,
     transact,
 )
+from msupply_dhis2.source.queries import Clock, Numbers, Scope
 from msupply_dhis2.source.selection import (
     CHECKBOXES,
     NUMBER_FIELD,
@@ -58,117 +57,164 @@ _WITH_UNIQUE_ID = sa.text(
 class Mirror(Source):
     """The mirror of an older mSupply; one that lacks what is needed, or is not in PostgreSQL, is refused."""
 
+    columns: MirrorColumns
+
     def __post_init__(self) -> None:
         """Refuse what is not in PostgreSQL or lacks what every value takes."""
-        self._database = Database(self.connection, self.columns)
+        self.columns = MirrorColumns(self.columns.types)
         where = f"mSupply's database ({self.address.described}) is the mirror of the older mSupply"
         if self.connection.dialect.name != "postgresql":
             raise SourceError(
-                f"{where}, in SQLite. The mirror is read from PostgreSQL: give the address of the database that the "
-                "older mSupply exports to."
+                f"{where}, in SQLite. The mirror is read from PostgreSQL: give the address of the database that the older "
+                "mSupply exports to."
             )
-        if missing := self._database.missing(REQUIRED):
+        if missing := self.columns.missing(REQUIRED):
             raise SourceError(
-                f"{where} and lacks what every value needs: {', '.join(missing)}. Let the older mSupply export these "
-                "tables and columns to the mirror too."
+                f"{where} and lacks what every value needs: {', '.join(missing)}. Let the older mSupply export these tables "
+                "and columns to the mirror too."
             )
 
     def catalogue(
         self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
     ) -> Catalogue:
         """Read which stores and items are sent, and what the mirror lacks."""
+        lacking = {
+            feature: missing for feature in Feature if (missing := self.columns.missing(feature.columns))
+        }
+        warnings = [_lacks(missing, feature.otherwise) for feature, missing in lacking.items()]
+        warnings += self._check_fields(item_fields, include_field)
+        self.refuse([*self.rows_there_twice(TABLES), *self._unknown_codes()])
         stores = StoreSelection(store_field)
-        items = ItemSelection(tuple(item_fields), include_field, "item.custom_data")
-        missing = self._check_fields(item_fields, include_field)
-        _check_contents(self._database, self.address)
-        _read_stores(self._database, stores)
-        _read_items(self._database, items)
-        warnings = [*self._database.warnings(), *missing]
-        return to_catalogue(
-            stores, items, ConsumptionPreferences(), warnings, self._database.missing_metrics()
-        )
+        items = ItemSelection(item_fields, include_field, "item.custom_data")
+        self._read_stores(stores)
+        self._read_items(items)
+        missing_metrics = frozenset().union(*(feature.metrics for feature in lacking))
+        return to_catalogue(stores, items, ConsumptionPreferences(), warnings, missing_metrics)
 
-    def queries(self, stores: Mapping[str, int], items: Mapping[str, int], floor: datetime) -> MirrorQueries:
+    def queries(self, scope: Scope, floor: datetime) -> MirrorQueries:
         """Return what asks for the stock, in what the clock of the configured time zone shows."""
-        next_instant = self.calendar.local_after(self.began)
-        midnight = datetime.combine(self.calendar.day_of(self.began), time.min)
-        # A day earlier, because a day that the time zone left out counts as the beginning of the next.
-        floor_day = add_days(self.calendar.day_of(floor), -1)
-        return MirrorQueries(self._database, stores, items, next_instant, midnight, floor_day)
-
-    def read_instant(self, value: datetime) -> datetime:
-        """Return the instant at which the clock shows a time."""
-        return self.calendar.instant_at(value)
+        calendar = self.calendar
+        clock = Clock(
+            next_instant=calendar.local_after(self.began),
+            midnight=datetime.combine(calendar.day_of(self.began), time.min),
+            # A day earlier, because a day that the time zone left out counts as the beginning of the next.
+            floor=add_days(calendar.day_of(floor), -1),
+            read=calendar.instant_at,
+        )
+        return MirrorQueries(self.columns, Numbers(scope), clock)
 
     def _check_fields(self, item_fields: Sequence[str], include_field: str | None) -> list[str]:
         """Make sure that the fields that the settings name are there, and say which are not."""
         missing = {
             each: names
             for each in filter(None, (*item_fields, include_field))
-            if (names := self._database.missing({"item": (_column_of(each),)}))
+            if (names := self.columns.missing({"item": _column_of(each)}))
         }
         lacking = ", ".join(dict.fromkeys(name for names in missing.values() for name in names))
         where = f"The mirror of the older mSupply ({self.address.described}) lacks {lacking}"
         if include_field in missing:
             raise SourceError(
-                f"{where}, where the tick of {include_field} is kept, so no item counts as included. Let the "
-                "older mSupply export it too, or name another include field in the settings."
+                f"{where}, where the tick of {include_field} is kept, so no item counts as included. Let the older mSupply "
+                "export it too, or name another include field in the settings."
             )
         if all(each in missing for each in item_fields):
             raise SourceError(
-                f"{where}, where the items' identifiers in DHIS2 are kept. Let the older mSupply export it too, or "
-                "name another field in the settings (Item field reference; with different data elements per item the "
-                "custom field names)."
+                f"{where}, where the items' identifiers in DHIS2 are kept. Let the older mSupply export it too, or name "
+                "another field in the settings (Item field reference; with different data elements per item the custom field "
+                "names)."
             )
-        return [lacks([lacking], f"no item has a value in {', '.join(missing)}")] if missing else []
+        return [_lacks([lacking], f"no item has a value in {', '.join(missing)}")] if missing else []
+
+    def _read_stores(self, stores: StoreSelection) -> None:
+        code = sa.func.coalesce(text_of(store.c.code), "")
+        query = sa.select(
+            self.columns.identifier(store.c.id).label("id"),
+            code.label("code"),
+            sa.func.coalesce(sa.func.nullif(text_of(store.c.name), ""), code).label("name"),
+            text_of(store.c.custom_data).label("custom_data"),
+            self.columns.flag(store.c.disabled).label("is_disabled"),
+        ).order_by(store.c.id)
+        for row in self.connection.execute(query):
+            why_not = "it is disabled in mSupply" if row.is_disabled else None
+            if row.code.strip().upper() in _SYSTEM_STORES:
+                why_not = "it is a store of mSupply's own (not a real store)"
+            places = [stores.read(row.custom_data, f"{row.name} ({row.code})")]
+            stores.add(row.id, row.code, row.name, places, why_not)
+
+    def _read_items(self, items: ItemSelection) -> None:
+        columns = self.columns
+        asked_for = {each for each in (*items.fields, items.include_field) if each in USER_FIELDS}
+        if items.include_field is None:
+            # To tell what could be the tick.
+            asked_for |= {each for each in CHECKBOXES if columns.has(item.c[each])}
+        code = sa.func.coalesce(text_of(item.c.code), "")
+        query = sa.select(
+            columns.identifier(item.c.id).label("id"),
+            code.label("code"),
+            sa.func.coalesce(sa.func.nullif(text_of(item.c.item_name), ""), code).label("name"),
+            text_of(item.c.type_of).label("type"),
+            columns.text(item.c.universalcodes_code).label("universal_code"),
+            columns.text(item.c.custom_data).label("custom_data"),
+            *[
+                (columns.flag if each in CHECKBOXES else columns.text)(item.c[each]).label(each)
+                for each in sorted(asked_for)
+            ],
+        ).order_by(item.c.id)
+        rows = self.connection.execute(
+            query, execution_options={"stream_results": True, "yield_per": _ROWS_AT_A_TIME}
+        )
+        for row in rows:
+            kind = (row.type or "").strip()
+            not_stock = f"its type is {kind.replace('_', '-') or 'empty'}, not general (stock)"
+            user_fields: dict[str, object] = {each: getattr(row, each) for each in asked_for}
+            if user_fields.get(NUMBER_FIELD) is not None:
+                # So that the 0 of items where nobody has entered anything is told from a value.
+                with suppress(InvalidOperation):
+                    user_fields[NUMBER_FIELD] = Decimal(str(user_fields[NUMBER_FIELD]).strip())
+            places = [item_fields(user_fields, items.read(row.custom_data, f"{row.name} ({row.code})"))]
+            why_not = None if kind == "general" else not_stock
+            items.add(row.id, row.code, row.name, places, why_not, row.universal_code)
+
+    def refuse(self, faults: Sequence[str]) -> None:
+        """Raise ``SourceError`` where there is any fault."""
+        if faults:
+            found = f"mSupply's database ({self.address.described}) is a mirror that cannot be right."
+            raise SourceError("\n".join((found, *faults)))
+
+    def rows_there_twice(self, tables: Sequence[str]) -> Iterator[str]:
+        """Yield which tables have rows more than once."""
+        with_unique_id = set(self.connection.execute(_WITH_UNIQUE_ID).scalars())
+        for name in tables:
+            if "id" not in self.columns.types.get(name, {}) or name in with_unique_id:
+                continue
+            identifier = sa.column("id", sa.Text)
+            query = sa.select(sa.func.count(), sa.func.count(identifier.distinct()))
+            rows, different = self.connection.execute(query.select_from(sa.table(name, identifier))).one()
+            if rows != different:
+                yield (
+                    f"Rows of {name} are there more than once: {rows:,} rows have {count(different, 'value')} of id. These "
+                    f"rows would count twice. Empty {name} and let the older mSupply export it again. A primary key on id "
+                    "prevents this."
+                )
+
+    def _unknown_codes(self) -> Iterator[str]:
+        codes = self.connection.execute(
+            sa.select(text_of(transact.c.type), text_of(transact.c.status)).distinct()
+        ).all()
+        for name, seen, known in (
+            ("type", {kind for kind, _ in codes}, TYPES),
+            ("status", {status for _, status in codes}, STATUSES),
+        ):
+            if seen and seen.isdisjoint(known):
+                shown = listed(sorted("nothing" if code is None else f"'{code}'" for code in seen))
+                yield (
+                    f"No transaction has a {name} that is known, so no movement would count: transact.{name} holds "
+                    f"{shown}, and the older mSupply writes {', '.join(known)}. Let it be exported as it is there."
+                )
 
 
-def _read_stores(database: Database, stores: StoreSelection) -> None:
-    query = sa.select(
-        database.identifier(store.c.id).label("id"),
-        text_of(store.c.code).label("code"),
-        text_of(store.c.name).label("name"),
-        text_of(store.c.custom_data).label("custom_data"),
-        database.flag(store.c.disabled).label("is_disabled"),
-    ).order_by(store.c.id)
-    for row in database.connection.execute(query):
-        code = row.code or ""
-        why_not = "it is disabled in mSupply" if row.is_disabled else None
-        if code.strip().upper() in _SYSTEM_STORES:
-            why_not = "it is a store of mSupply's own (not a real store)"
-        name = row.name or code
-        stores.add(row.id, code, name, [stores.read(row.custom_data, f"{name} ({code})")], why_not, None)
-
-
-def _read_items(database: Database, items: ItemSelection) -> None:
-    asked_for = {each for each in (*items.fields, items.include_field) if each in USER_FIELDS}
-    if items.include_field is None:
-        # To tell what could be the tick.
-        asked_for |= {each for each in CHECKBOXES if not database.missing({"item": (each,)})}
-    query = sa.select(
-        database.identifier(item.c.id).label("id"),
-        text_of(item.c.code).label("code"),
-        text_of(item.c.item_name).label("name"),
-        text_of(item.c.type_of).label("type"),
-        database.text(item.c.universalcodes_code).label("universal_code"),
-        database.text(item.c.custom_data).label("custom_data"),
-        *[
-            (database.flag if each in CHECKBOXES else database.text)(item.c[each]).label(each)
-            for each in sorted(asked_for)
-        ],
-    ).order_by(item.c.id)
-    rows = database.connection.execute(
-        query, execution_options={"stream_results": True, "yield_per": _ROWS_AT_A_TIME}
-    )
-    for row in rows:
-        code = row.code or ""
-        kind = (row.type or "").strip()
-        name = row.name or code
-        custom_data = items.read(row.custom_data, f"{name} ({code})")
-        places = [item_fields(_user_fields(row, asked_for), custom_data)]
-        not_stock = f"its type is {kind.replace('_', '-') or 'empty'}, not general (stock)"
-        why_not = None if kind == "general" else not_stock
-        items.add(row.id, code, name, places, why_not, row.universal_code)
+def _lacks(missing: Sequence[str], otherwise: str) -> str:
+    return f"The mirror lacks {', '.join(missing)}: {otherwise}. Let the older mSupply export it too if that matters."
 
 
 def _column_of(field: str) -> str:
@@ -176,58 +222,3 @@ def _column_of(field: str) -> str:
     if field == UNIVERSAL_CODE:
         return "universalcodes_code"
     return field if field in USER_FIELDS else "custom_data"
-
-
-def _user_fields(row: Any, names: set[str]) -> Mapping[str, object]:  # noqa: ANN401 - a row of any columns
-    fields: dict[str, object] = {name: getattr(row, name) for name in names}
-    number = fields.get(NUMBER_FIELD)
-    if isinstance(number, str):
-        # So that the 0 of items where nobody has entered anything is told from a value.
-        with suppress(InvalidOperation):
-            fields[NUMBER_FIELD] = Decimal(number.strip())
-    return fields
-
-
-def _check_contents(database: Database, address: DatabaseAddress) -> None:
-    """Raise ``SourceError`` where a row is there twice, or no code of transactions means anything: a sentence each."""
-    refuse([*rows_there_twice(database, TABLES), *_unknown_codes(database)], address)
-
-
-def refuse(faults: Sequence[str], address: DatabaseAddress) -> None:
-    """Raise ``SourceError`` where there is any fault."""
-    if faults:
-        found = f"mSupply's database ({address.described}) is a mirror that cannot be right."
-        raise SourceError("\n".join((found, *faults)))
-
-
-def rows_there_twice(database: Database, tables: Sequence[str]) -> Iterator[str]:
-    """Yield which tables have rows more than once."""
-    with_unique_id = set(database.connection.execute(_WITH_UNIQUE_ID).scalars())
-    for name in tables:
-        if "id" not in database.columns.get(name, {}) or name in with_unique_id:
-            continue
-        identifier = sa.column("id", sa.Text)
-        query = sa.select(sa.func.count(), sa.func.count(identifier.distinct()))
-        rows, different = database.connection.execute(query.select_from(sa.table(name, identifier))).one()
-        if rows != different:
-            yield (
-                f"Rows of {name} are there more than once: {rows:,} rows have {count(different, 'value')} of id. These "
-                f"rows would count twice. Empty {name} and let the older mSupply export it again. A primary key on id "
-                "prevents this."
-            )
-
-
-def _unknown_codes(database: Database) -> Iterator[str]:
-    codes = database.connection.execute(
-        sa.select(text_of(transact.c.type), text_of(transact.c.status)).distinct()
-    ).all()
-    for name, seen, known in (
-        ("type", {kind for kind, _ in codes}, TYPES),
-        ("status", {status for _, status in codes}, STATUSES),
-    ):
-        if seen and not seen & set(known):
-            shown = listed(sorted("nothing" if code is None else f"'{code}'" for code in seen))
-            yield (
-                f"No transaction has a {name} that is known, so no movement would count: transact.{name} holds "
-                f"{shown}, and the older mSupply writes {', '.join(known)}. Let it be exported as it is there."
-            )
