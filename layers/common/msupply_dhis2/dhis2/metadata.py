@@ -6,10 +6,10 @@ DHIS2 answers.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import partial
 from itertools import batched, product
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlencode
@@ -108,9 +108,7 @@ def find[Model: Answered](
 
 def find_category_option(client: ReadsDhis2, identifier: str, scheme: Scheme) -> tuple[OptionCombo, ...]:
     """Find the option combos of a category option, whose identifier is easily taken for theirs; none if there is none."""
-    path = "/api/categoryOptions"
-    fields = f"id,code,name,categoryOptionCombos[{_OPTION_COMBO_FIELDS}]"
-    found = parse_list(_CombosOfOption, client.get(path, _query(f"eq:{identifier}", scheme, fields)), path)
+    found = find(_CombosOfOption, client, [identifier], scheme)
     return tuple(combo for option in found for combo in option.category_option_combos)
 
 
@@ -262,6 +260,7 @@ _LISTS: dict[type[Answered], tuple[str, str]] = {
     DataElement: ("/api/dataElements", _DATA_ELEMENT_FIELDS),
     OptionCombo: ("/api/categoryOptionCombos", _OPTION_COMBO_FIELDS),
     _OptionsOfCombo: ("/api/categoryOptionCombos", _OPTIONS_OF_COMBO_FIELDS),
+    _CombosOfOption: ("/api/categoryOptions", f"id,code,name,categoryOptionCombos[{_OPTION_COMBO_FIELDS}]"),
 }
 """Where each kind is listed, and what of it is asked for."""
 
@@ -396,18 +395,20 @@ class MetadataCache:
         for scheme, identifier in named - self.unknown_combos.keys():
             if any(identifier in self.combos(among, scheme) for among in self.combos_in_use.values()):
                 continue
-            combos = _if_readable(partial(find, OptionCombo, client, [identifier], scheme))
-            if combos is None:
-                continue
-            meant = None
-            if not any(combo.is_called(identifier, scheme) for combo in combos):
-                meant = _if_readable(partial(find_category_option, client, identifier, scheme)) or ()
-            self.unknown_combos[scheme, identifier] = meant
+            with suppress(Dhis2PermanentError):
+                meant: Sequence[OptionCombo] | None = None
+                combos = find(OptionCombo, client, [identifier], scheme)
+                if not any(combo.is_called(identifier, scheme) for combo in combos):
+                    meant = ()
+                    with suppress(Dhis2PermanentError):
+                        meant = find_category_option(client, identifier, scheme)
+                self.unknown_combos[scheme, identifier] = meant
 
     def look_up_locks(self, client: ReadsDhis2) -> None:
         """Read the exceptions from the expiry days, as far as they may be read."""
         if not self._locks_asked_for:
-            self.lock_exceptions = _if_readable(lambda: find_lock_exceptions(client, self.data_set.id))
+            with suppress(Dhis2PermanentError):
+                self.lock_exceptions = find_lock_exceptions(client, self.data_set.id)
             self._locks_asked_for = True
 
 
@@ -427,14 +428,7 @@ def _look_up[Thing: Identified](
 ) -> None:
     """Add to the others what is not known yet."""
     unknown = sorted(set(identifiers) - known.keys() - others.keys())
-    if unknown and (found := _if_readable(lambda: find(model, client, unknown, scheme))) is not None:
-        by_identifier = _by_identifier(found, scheme)
-        others |= {identifier: by_identifier.get(identifier) for identifier in unknown}
-
-
-def _if_readable[Thing](read: Callable[[], Thing]) -> Thing | None:
-    """Read something that only makes a refusal clearer; ``None`` where the user may not."""
-    try:
-        return read()
-    except Dhis2PermanentError:
-        return None
+    if unknown:
+        with suppress(Dhis2PermanentError):
+            found = _by_identifier(find(model, client, unknown, scheme), scheme)
+            others |= {identifier: found.get(identifier) for identifier in unknown}
