@@ -111,12 +111,7 @@ class ConnectionFault(Enum):
     GATEWAY_TIMED_OUT = "gateway timed out", Dhis2SlowError, True
     REFUSED_REQUEST = "refused request", Dhis2PermanentError
 
-    def __init__(
-        self,
-        kind: str,
-        error: type[Dhis2Error],
-        may_still_be_applied: bool = False,  # noqa: FBT001, FBT002 - an enum takes tuples
-    ) -> None:
+    def __init__(self, kind: str, error: type[Dhis2Error], may_still_be_applied: bool = False) -> None:  # noqa: FBT001, FBT002 - the members are tuples
         self.kind = kind
         self.error = error
         self.may_still_be_applied = may_still_be_applied
@@ -145,10 +140,11 @@ def read_catalogue() -> _Catalogue:
     text = Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
     # The loader in C takes 2 ms, the one in Python 70.
     read = yaml.load(text, yaml.CSafeLoader)
-    phrases = read["phrases"]
     for kind in ("ours", "dhis2"):
         read[kind] = {
-            code: Explanation(**entry | {name: entry[name].format(**phrases) for name in ("meaning", "cure")})
+            code: Explanation(
+                **entry | {part: entry[part].format(**read["phrases"]) for part in ("meaning", "cure")}
+            )
             for codes, entry in read[kind].items()
             for code in codes.split()
         }
@@ -159,9 +155,8 @@ def explain(code: str, text: str) -> Explanation:
     """Explain a code of DHIS2's, or of ours, with DHIS2's own words: servers before 2.37 give no code."""
     catalogue = read_catalogue()
     if code == NO_REASON:
-        words = text.lower()
         said = catalogue.said_without_code.items()
-        code = next((known for phrase, known in said if phrase in words), NO_REASON)
+        code = next((known for phrase, known in said if phrase in text.lower()), NO_REASON)
     unknown = f"The code {code} is not in the catalogue of this integration."
     explanation = catalogue.ours.get(code) or catalogue.dhis2.get(code)
     return explanation or replace(catalogue.ours[NO_REASON], meaning=unknown)

@@ -55,8 +55,7 @@ class _UntilDeadline(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - as the base class has it
         if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
+            if (left := self._deadline - time.monotonic()) <= 0:
                 raise TimeoutError("timed out")
             self._connected.settimeout(left)
         return self._received.readinto(buffer)
@@ -112,9 +111,7 @@ class _SecurePool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     def __init__(self, *, allow_plain_http: bool, ca_certificate: str | None) -> None:
         self._pools = {"http": _Pool if allow_plain_http else _PrivatePool, "https": _SecurePool}
-        self._options: dict[str, Any] = (
-            {} if ca_certificate is None else {"ssl_context": _context(ca_certificate)}
-        )
+        self._options: dict[str, Any] = {"ssl_context": _context(ca_certificate)} if ca_certificate else {}
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base class has them

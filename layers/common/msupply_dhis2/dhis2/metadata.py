@@ -6,6 +6,7 @@ DHIS2 answers.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ _IDENTIFIERS_A_CALL = 100
 _BREAKS_A_LIST = re.compile(r"[,\[\]]")
 _APPROVED = ("APPROVED", "ACCEPTED")
 
+_DATA_SETS_PATH = "/api/dataSets"
 _VALUES_PATH = "/api/dataValueSets"
 _ORG_UNITS_A_CALL = 100
 _PERIODS_A_CALL = 50
@@ -54,9 +56,7 @@ _PERIODS_A_CALL = 50
 
 _ORG_UNIT_FIELDS = "id,code,name,path,openingDate,closedDate"
 _OPTION_COMBO_FIELDS = "id,code,name,categoryCombo[id]"
-_OPTIONS_OF_COMBO_FIELDS = (
-    "id,code,name,categoryOptions[id,code,name,startDate,endDate,organisationUnits[id],access[data[write]]]"
-)
+_CATEGORY_OPTION_FIELDS = "id,code,name,startDate,endDate,organisationUnits[id],access[data[write]]"
 _CATEGORY_COMBO_FIELDS = "categoryCombo[id,categoryOptionCombos[id,code,name]]"
 _DATA_ELEMENT_FIELDS = (
     "id,code,name,valueType,aggregationType,zeroIsSignificant,optionSet[id],dataSetElements[dataSet[id]],"
@@ -72,29 +72,26 @@ _DATA_SET_FIELDS = (
 
 def read_server(client: ReadsDhis2) -> Server:
     """Read what the server is, and its date."""
-    path = "/api/system/info"
-    return parse(Server, client.get(path), path)
+    return parse(Server, client.get("/api/system/info"), "/api/system/info")
 
 
 def read_user(client: ReadsDhis2) -> User:
     """Read who is logged in."""
-    path = "/api/me"
     fields = "id,username,userCredentials[username],authorities,organisationUnits[id,code,path]"
-    return parse(User, client.get(path, {"fields": fields}), path)
+    return parse(User, client.get("/api/me", {"fields": fields}), "/api/me")
 
 
 def read_data_set(client: ReadsDhis2, identifier: str, scheme: Scheme) -> DataSet | None:
     """Read a data set with all that belongs to it; ``None`` where there is none, or the user may not see it."""
-    path = "/api/dataSets"
-    found = parse_list(DataSet, client.get(path, _query(f"eq:{identifier}", scheme, _DATA_SET_FIELDS)), path)
+    query = _query(f"eq:{identifier}", scheme, _DATA_SET_FIELDS)
+    found = parse_list(DataSet, client.get(_DATA_SETS_PATH, query), _DATA_SETS_PATH)
     return next((data_set for data_set in found if data_set.is_called(identifier, scheme)), None)
 
 
 def list_data_sets(client: ReadsDhis2) -> tuple[DataSet, ...]:
     """Read the data sets that the user may see, without what belongs to them."""
-    path = "/api/dataSets"
     query = {"fields": "id,code,name,periodType", "paging": "false"}
-    return parse_list(DataSet, client.get(path, query), path)
+    return parse_list(DataSet, client.get(_DATA_SETS_PATH, query), _DATA_SETS_PATH)
 
 
 def find[Model: Answered](
@@ -168,13 +165,13 @@ def read_stored(
     client: ReadsDhis2, data_set_id: str, keys: Collection[DataValueKey]
 ) -> dict[DataValueKey, str]:
     """Return what DHIS2 holds for keys of a data set, all in UIDs; a key without a value is absent."""
-    periods_of: dict[str, set[str]] = {}
+    periods_of: defaultdict[str, set[str]] = defaultdict(set)
     for key in keys:
-        periods_of.setdefault(key.org_unit, set()).add(key.period)
+        periods_of[key.org_unit].add(key.period)
     # Org units with the same periods are asked for together.
-    org_units_with: dict[frozenset[str], list[str]] = {}
+    org_units_with: defaultdict[frozenset[str], list[str]] = defaultdict(list)
     for org_unit, periods in sorted(periods_of.items()):
-        org_units_with.setdefault(frozenset(periods), []).append(org_unit)
+        org_units_with[frozenset(periods)].append(org_unit)
     wanted = frozenset(keys)
     return {
         stored.key: stored.value
@@ -259,7 +256,10 @@ _LISTS: dict[type[Answered], tuple[str, str]] = {
     OrgUnit: ("/api/organisationUnits", _ORG_UNIT_FIELDS),
     DataElement: ("/api/dataElements", _DATA_ELEMENT_FIELDS),
     OptionCombo: ("/api/categoryOptionCombos", _OPTION_COMBO_FIELDS),
-    _OptionsOfCombo: ("/api/categoryOptionCombos", _OPTIONS_OF_COMBO_FIELDS),
+    _OptionsOfCombo: (
+        "/api/categoryOptionCombos",
+        f"id,code,name,categoryOptions[{_CATEGORY_OPTION_FIELDS}]",
+    ),
     _CombosOfOption: ("/api/categoryOptions", f"id,code,name,categoryOptionCombos[{_OPTION_COMBO_FIELDS}]"),
 }
 """Where each kind is listed, and what of it is asked for."""
@@ -289,10 +289,7 @@ class _LockException(Answered):
 
 
 class KeptAnswers:
-    """Asks DHIS2, and keeps the answers: a reading that broke off goes on where it was, without asking again.
-
-    A proxy that limits the rate would break off each attempt at the same place otherwise.
-    """
+    """Asks DHIS2, and keeps the answers: a reading that a proxy's limit of the rate broke off goes on where it was."""
 
     def __init__(self, client: ReadsDhis2) -> None:
         self._client = client
@@ -375,10 +372,7 @@ class MetadataCache:
         return f". Did you mean `{alike}`? {difference(identifier, alike, here=here)}"
 
     def look_up(self, client: ReadsDhis2, values: Collection[DataValue]) -> None:
-        """Look up the data elements and org units that the data set does not have, as far as they may be read.
-
-        Nothing is asked for twice.
-        """
+        """Look up the data elements and org units that the data set does not have, once and as far as they may be read."""
         identifiers, scheme = {value.data_element for value in values}, self.schemes.data_element
         _look_up(DataElement, client, identifiers, scheme, self.data_elements, self.other_data_elements)
         identifiers, scheme = {value.org_unit for value in values}, self.schemes.org_unit
@@ -428,7 +422,6 @@ def _look_up[Thing: Identified](
 ) -> None:
     """Add to the others what is not known yet."""
     unknown = sorted(set(identifiers) - known.keys() - others.keys())
-    if unknown:
-        with suppress(Dhis2PermanentError):
-            found = _by_identifier(find(model, client, unknown, scheme), scheme)
-            others |= {identifier: found.get(identifier) for identifier in unknown}
+    with suppress(Dhis2PermanentError):
+        found = _by_identifier(find(model, client, unknown, scheme), scheme)
+        others |= {identifier: found.get(identifier) for identifier in unknown}

@@ -50,7 +50,6 @@ _WHOLE_NUMBERS = {name for name in _NUMBERS if name.startswith("INTEGER")}
 _VALUE_TYPE_FAULT = "E7619"
 _AVERAGES = frozenset({"AVERAGE", "AVERAGE_SUM_ORG_UNIT"})
 _SHOWN = 3
-_NO_COMBOS = ("", "")
 
 
 type Validated = SentValue | ValueOutcome
@@ -60,9 +59,9 @@ type Validated = SentValue | ValueOutcome
 class _What(NamedTuple):
     """A data element with its category and its attribute option combo."""
 
-    element: DataElement | None
-    combos: tuple[str, str]
     faults: Sequence[Reason]
+    element: DataElement | None = None
+    combos: tuple[str, str] = ("", "")
 
 
 class _Where(NamedTuple):
@@ -167,18 +166,18 @@ class ValueRules:
         data_element = identifier[0]
         element = self._known.data_elements.get(data_element)
         if element is None:
-            return _What(None, _NO_COMBOS, (self._strange_data_element(data_element),))
+            return _What((self._strange_data_element(data_element),))
         category, attribute = self._places(identifier, scheme, element)
         theirs, ours = element.category_combo, self._data_set.category_combo
         of_element, of_data_set = self._combo(category, theirs, scheme), self._combo(attribute, ours, scheme)
         if of_element is not None and of_data_set is not None:
-            return _What(element, (of_element.id, of_data_set.id), ())
+            return _What((), element, (of_element.id, of_data_set.id))
         faults = []
         if of_element is None:
             faults.append(self._no_combo(_CATEGORY, category, scheme, ours))
         if of_data_set is None:
             faults.append(self._no_combo(_ATTRIBUTE, attribute, scheme, theirs))
-        return _What(element, _NO_COMBOS, faults)
+        return _What(faults, element)
 
     def _strange_data_element(self, identifier: str) -> Reason:
         others = self._known.other_data_elements
@@ -273,11 +272,9 @@ def _rejected(value: DataValue, faults: Iterable[Reason]) -> ValueOutcome:
 
 
 def _twice(first: DataValue, second: DataValue) -> Reason:
-    return Reason(
-        "E8128",
-        f"{first.names} and {second.names} are one and the same value in DHIS2 (data element `{second.data_element}`, "
-        f"org unit `{second.org_unit}`, period `{second.period}`): only the first was sent",
-    )
+    cell = f"data element `{second.data_element}`, org unit `{second.org_unit}`, period `{second.period}`"
+    said = f"{first.names} and {second.names} are one and the same value in DHIS2 ({cell}): only the first was sent"
+    return Reason("E8128", said)
 
 
 def shape(text: str, value_type: str, data_element: str = "") -> str | Reason:
