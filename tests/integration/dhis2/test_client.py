@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from msupply_dhis2 import __version__
+from msupply_dhis2.dhis2 import client as client_module
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import HELD_BACK
 from msupply_dhis2.dhis2.guard import LARGEST_ANSWER
@@ -73,8 +74,8 @@ def stand_in(version: Version = Version.V2_42, **options: Any) -> Iterator[Stand
         yield dhis2
 
 
-def client_of(url: str, *, connect_timeout: float = 5, read_timeout: float = 10) -> Dhis2Client:
-    client = Dhis2Client(url, CREDENTIALS, connect_timeout=connect_timeout, read_timeout=read_timeout)
+def client_of(url: str, *, read_timeout: float = 10) -> Dhis2Client:
+    client = Dhis2Client(url, CREDENTIALS, read_timeout=read_timeout)
     # Waits for no proxy that limits the rate.
     client.deadline = Deadline(lambda: 60.0, kept=60.0)
     return client
@@ -648,7 +649,8 @@ def test_broken_answer(content: bytes, words: str) -> None:
     assert words in str(error)
 
 
-def test_connect_time_out() -> None:
+def test_connect_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         waiting = []
@@ -660,7 +662,7 @@ def test_connect_time_out() -> None:
             one.connect_ex(address)
             waiting.append(one)
         try:
-            with client_of(f"http://127.0.0.1:{address[1]}", connect_timeout=0.3) as client:
+            with client_of(f"http://127.0.0.1:{address[1]}") as client:
                 error = failure(lambda: client.get("/api/me"))
         finally:
             for one in waiting:

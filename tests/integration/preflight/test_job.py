@@ -90,9 +90,7 @@ def report_of(  # noqa: PLR0913 - all but the first have defaults
     return job.test_connection(
         settings_reader=read_settings or (lambda: parse_settings(settings)),
         credentials_reader=read_credentials or (lambda parsed: parse_dhis2_credentials(secret, parsed)),
-        client_factory=lambda parsed, login: Dhis2Client(
-            parsed.url, login, connect_timeout=1, read_timeout=5
-        ),
+        client_factory=lambda parsed, login: Dhis2Client(parsed.url, login, read_timeout=5),
         database_check=database,
         table=aws.table if aws else None,
         calendar=CALENDAR,

@@ -67,8 +67,7 @@ _LOOKED_AT = 65_536
 _COUNTS = re.compile(rb'(?<!\\)"importCount"\s*:\s*\{([^{}]*)\}')
 _COUNT = re.compile(rb'"(imported|updated|ignored|deleted)"\s*:\s*(\d{1,12})')
 _SHORTEST_SESSION = 16
-"""Characters of a cookie that nobody can guess. A shorter one is the name of a server behind a load balancer, or a
-language: what it says stands in many an answer."""
+"""Characters of a cookie that nobody can guess: a shorter one is a server's name, or a language, as many an answer has."""
 
 _MOMENT_SECONDS = 20.0
 """So long at most a proxy that limits the rate is waited for."""
@@ -95,9 +94,9 @@ class Answer:
 class Deadline:
     """The time that several calls may take together, and their patience with a proxy that limits the rate.
 
-    While one is waited for nothing else is taken off the queue: messages that went back at once would come again and again, and
-    keep each other from getting through. Who is asked to wait for longer than there is time for asks no later question either.
-    ``kept`` are the seconds that nothing waits in, ``given_up`` says why a call was given up.
+    Messages that went back to the queue at once would come again and again, and keep each other from getting through. Who is
+    asked to wait for longer than there is time for asks no later question either. ``kept`` are the seconds that nothing waits
+    in, ``given_up`` says why a call was given up.
     """
 
     seconds_left: Callable[[], float] = lambda: math.inf
@@ -162,7 +161,6 @@ class Dhis2Client:
         base_url: str,
         credentials: Dhis2Credentials,
         *,
-        connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
         ca_certificate: str | None = None,
         allow_plain_http: bool = False,
@@ -177,7 +175,7 @@ class Dhis2Client:
         self._base_url = base_url.rstrip("/")
         self._user = credentials.user
         self._login = login_of(credentials)
-        self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
+        self._read_timeout = read_timeout
         self._tell = tell
         self._session = GuardedSession(ca_certificate=ca_certificate, allow_plain_http=allow_plain_http)
         self._session.headers.update(
@@ -308,7 +306,7 @@ class Dhis2Client:
                     data=content,
                     headers=headers,
                     auth=partial(_authorized, header),
-                    timeout=(min(self._connect_timeout, left), min(seconds, left)),
+                    timeout=(min(CONNECT_TIMEOUT, left), min(seconds, left)),
                     allow_redirects=False,
                     stream=True,
                 )
@@ -372,10 +370,9 @@ class Dhis2Client:
             parsed = parse_json(response.content)
         except (ValueError, RecursionError):
             claims_json = "json" in response.headers.get("Content-Type", "").lower()
+            fault = ConnectionFault.BEFORE_DHIS2 if self._has_answered else ConnectionFault.NOT_DHIS2
             if not is_page(response) and (claims_json or not self._has_answered):
                 fault = ConnectionFault.NOT_JSON
-            else:
-                fault = ConnectionFault.BEFORE_DHIS2 if self._has_answered else ConnectionFault.NOT_DHIS2
         else:
             self._has_answered = True
             return parsed
@@ -424,10 +421,9 @@ class Dhis2Client:
         retry_after: float | None = None,
     ) -> Dhis2Error:
         """Return a fault in the words of the catalogue, with the server's own; ``seconds`` an answer was waited for."""
-        waited = self._connect_timeout if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
-        problem, cure = fault.words(
-            url=_shown(self._base_url), username=self._user, seconds=f"{waited or 0:g}"
-        )
+        waited = CONNECT_TIMEOUT if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
+        url = _shown(self._base_url)
+        problem, cure = fault.words(url=url, username=self._user, seconds=f"{waited or 0:g}")
         message = f"{problem}{f' ({detail})' if detail else ''}. {cure}."
         error = fault.error(message, retry_after=retry_after)
         error.may_still_be_applied = fault.may_still_be_applied
@@ -438,8 +434,8 @@ class Dhis2Client:
     def mask(self, response: requests.Response) -> Mask:
         """Return what takes the login out of an answer, also the session's cookie, which is as good as a password."""
         cookies = [cookie.value or "" for cookie in (*self._session.cookies, *response.cookies)]
-        brought = response.request.headers.get("Cookie", "")
-        cookies += [part.partition("=")[2] for part in str(brought).split("; ")]
+        brought = str(response.request.headers.get("Cookie", ""))
+        cookies += [part.partition("=")[2] for part in brought.split("; ")]
         return Mask([*self._login.secrets, *[each for each in cookies if len(each) >= _SHORTEST_SESSION]])
 
 

@@ -291,16 +291,6 @@ class Server(Answered):
         return self.version < (2, 43)
 
     @property
-    def guards_category_options(self) -> bool:
-        """Whether values of a category option that the user may not write are refused; 2.40 takes them."""
-        return self.version > (2, 40)
-
-    @property
-    def guards_approved_data(self) -> bool:
-        """Whether values of approved periods are refused; 2.43.1 stores over them."""
-        return self.version < (2, 43)
-
-    @property
     def inverts_input_periods(self) -> bool:
         """Whether a data input period is refused while it is open, and taken while it is closed.
 

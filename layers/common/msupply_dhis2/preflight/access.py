@@ -158,7 +158,7 @@ def check_reach(facts: Facts, org_units: Sequence[OrgUnit]) -> Check:
 def check_approved(facts: Facts, workflow: str, used: Mapping[OptionCombo, bool]) -> Check:
     """Whether data are approved, so that DHIS2 refuses new values; ``used`` are the option combos of the values."""
     server = facts.server_or_newest
-    if not server.guards_approved_data:
+    if server.imports_by_group:
         return noted(
             f"The data set has an approval workflow, but DHIS2 {server.version_text}: this release does not protect "
             "approved data. A push overwrites approved values. Let the schedule run before the data are approved, and do "
