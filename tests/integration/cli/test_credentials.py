@@ -107,7 +107,7 @@ def test_client_required(
     ("lines", "part"),
     [
         (("admin", "", ADDRESS), "has no text in its field password"),
-        (("d2pat_hunter2", ADDRESS), "not a personal access token: it holds 7 characters"),
+        (("d2pat_hunter2", ADDRESS), "not a personal access token: it has 7 characters"),
         (("admin", "hunter2", "mysql://hunter3@db"), "begins with neither sqlite:///"),
         (("admin", "hunter2"), "There is no line for 'Address of mSupply's database"),
     ],

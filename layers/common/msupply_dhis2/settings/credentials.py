@@ -7,28 +7,29 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, SecretStr
 
 from msupply_dhis2.errors import CredentialsError
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.urls import is_forbidden
 
-_FIELDS = ("username", "password", "client", "secret", "token")
 _POSTGRESQL = re.compile(r"(postgres|postgresql|postgresql\+psycopg)://", re.IGNORECASE)
 _POSTGRESQL_PORT = 5432
 _HIGHEST_PORT = 65_535
 _HOST = re.compile(r"/.*|[\w.:%,-]+")
 """The folder of a Unix socket; or names or addresses of servers."""
 _ENCODE = "; encode special characters of the password, such as @ as %40, / as %2F, # as %23 and ? as %3F"
-_SSL_MODES = ("disable", "require", "verify-ca", "verify-full")
+_QUERY = re.compile("sslmode=(disable|require|verify-ca|verify-full)|host=/.*")
 """Not allow and prefer, which give up encryption wherever somebody on the way says that there is none."""
+_PARAMETERS = {"host": "DatabaseHost", "dbname": "DatabaseName"}
+"""The parameters of the stack that stand in for fields of a secret that Amazon RDS makes and rotates."""
 
 
 class LoginKind(StrEnum):
@@ -39,11 +40,12 @@ class LoginKind(StrEnum):
     TOKEN = "token"  # noqa: S105 - the name of a kind of login
 
 
-_NEEDED = {
+_FIELDS = {
     LoginKind.BASIC: ("username", "password"),
-    LoginKind.OAUTH2: ("username", "password", "client"),
+    LoginKind.OAUTH2: ("username", "password", "client", "secret"),
     LoginKind.TOKEN: ("token",),
 }
+_ALL_FIELDS = ("username", "password", "client", "secret", "token")
 
 
 class Dhis2Credentials(BaseModel):
@@ -62,12 +64,6 @@ class Dhis2Credentials(BaseModel):
     secret: SecretStr | None = None
     token: SecretStr | None = None
     version: str = ""
-
-    @model_validator(mode="after")
-    def _have_what_the_kind_needs(self) -> Self:
-        if any(getattr(self, name) is None for name in _NEEDED[self.kind]):
-            raise ValueError(f"fields are missing for a login of the kind {self.kind}")
-        return self
 
     @property
     def user(self) -> str:
@@ -114,12 +110,8 @@ def _token_fault(token: str) -> str | None:
         return "begins neither with d2pat_ nor with d2p_"
     rest = token.removeprefix(prefix)
     random, digits, base, zeros = _TOKENS[prefix]
-    if len(rest) != random + digits:
-        return (
-            f"holds {len(rest)} characters after {prefix} where a personal access token has {random + digits}"
-        )
-    if not (rest.isascii() and rest.isalnum()):
-        return "holds something other than letters and digits"
+    if len(rest) != random + digits or not (rest.isascii() and rest.isalnum()):
+        return f"has {len(rest)} characters after {prefix} where a token has {random + digits} letters and digits"
     sums = (zlib.crc32(rest[:random].encode() + bytes(number)) for number in zeros)
     places = [base**place for place in reversed(range(digits))]
     if rest[random:] not in {"".join(_DIGITS[total // place % base] for place in places) for total in sums}:
@@ -133,52 +125,50 @@ def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "")
     It is JSON: ``{"username": "…", "password": "…"}``; without basic authentication (see the settings) the same with
     ``"client"``, and ``"secret"`` where the client has one; or, either way, ``{"token": "…"}``, a personal access token.
     """
-    given = _read_object(text)
-    if given is None:
+    read = _read_object(text)
+    if read is None:
         is_blank = not text.strip()
         raise _no_login("is not filled in yet" if is_blank else "is not JSON with username and password")
-    if unknown := len(given.keys() - set(_FIELDS)):
-        raise _no_login(f"has {unknown} field(s) other than {', '.join(_FIELDS)}")
-    if given.get("token") not in (None, ""):
-        return Dhis2Credentials(kind=LoginKind.TOKEN, token=SecretStr(_token_of(given)), version=version)
-    for name in ("username", "password"):
-        if not _is_text(given.get(name)):
-            raise _no_login(f"has no text in its field {name}")
-    login = {"username": given["username"], "password": given["password"], "version": version}
-    if settings.basic_authentication:
-        # Client and secret may stay there, for the day on which basic authentication is switched off.
-        return Dhis2Credentials(**login)
-    client, secret = given.get("client"), given.get("secret")
-    if not _is_text(client):
+    if unknown := len(read.keys() - set(_ALL_FIELDS)):
+        raise _no_login(f"has {unknown} field(s) other than {', '.join(_ALL_FIELDS)}")
+    given = _filled_in(read)
+    # Client and secret may stay there, for the day on which basic authentication is switched off.
+    kind = LoginKind.BASIC if settings.basic_authentication else LoginKind.OAUTH2
+    if "token" in given:
+        kind = LoginKind.TOKEN
+        if others := [name for name in _ALL_FIELDS if name in given and name != "token"]:
+            raise _no_login(
+                f"has a token and also {', '.join(others)}: two logins at once. A personal access token is a login of its "
+                "own: remove either the token or the other fields"
+            )
+    needed = [name for name in _FIELDS[kind] if name != "secret" or name in given]
+    if lacking := _without_text(given, needed):
         raise _no_login(
-            "has no text in its field client, which OAuth2 needs: Basic authentication is off in the settings. Set "
-            "basic_authentication: true, or put the client (and its secret, if it has one) of DHIS2's OAuth2 clients "
-            "there as well"
+            f"has no text in its field {' nor in its field '.join(lacking)}{_NO_CLIENT if 'client' in lacking else ''}"
         )
-    if not isinstance(secret, str | None):
-        raise _no_login("has something other than text in its field secret")
-    return Dhis2Credentials(kind=LoginKind.OAUTH2, client=client, secret=secret or None, **login)
+    if kind is LoginKind.TOKEN:
+        given["token"] = given["token"].strip()
+        if fault := _token_fault(given["token"]):
+            raise _no_login(
+                f"has a field token that is not a personal access token: it {fault}. Copy the whole token again. DHIS2 "
+                "shows it only once: if nobody kept it, make another one"
+            )
+    return Dhis2Credentials(kind=kind, version=version, **{name: given[name] for name in needed})
 
 
-def _token_of(given: Mapping[str, Any]) -> str:
-    if not _is_text(given["token"]):
-        raise _no_login("has no text in its field token")
-    if others := [name for name in _FIELDS if name != "token" and given.get(name) not in (None, "")]:
-        raise _no_login(
-            f"has a token and also {', '.join(others)}: two logins at once. A personal access token is a login of its "
-            "own: remove either the token or the other fields"
-        )
-    token = str(given["token"]).strip()
-    if fault := _token_fault(token):
-        raise _no_login(
-            f"has a field token that is not a personal access token: it {fault}. Copy the whole token again. DHIS2 shows "
-            "it only once: if nobody kept it, make another one"
-        )
-    return token
+_NO_CLIENT = (
+    ", and OAuth2 needs a client: Basic authentication is off in the settings. Set basic_authentication: true, or put the "
+    "client (and its secret, if it has one) of DHIS2's OAuth2 clients there as well"
+)
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+def _filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, "")}
+
+
+def _without_text(fields: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    values = {name: fields.get(name) for name in names}
+    return [name for name, value in values.items() if not (isinstance(value, str) and value.strip())]
 
 
 def _no_login(fault: str) -> CredentialsError:
@@ -273,22 +263,19 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
     except ValueError:
         # What was read as the port may be part of the password: it must not even be the error's cause.
         parts = None
-    if parts is None or parts.fragment:
+    if parts is None or parts.fragment or port == 0:
         raise _no_address(f"cannot be read{_ENCODE}")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if query.keys() - {"sslmode", "host"}:
-        raise _no_address(f"has something other than sslmode or host after the '?'{_ENCODE}")
-    if query.get("sslmode", "require") not in _SSL_MODES:
-        raise _no_address(f"has an sslmode that is not one of {', '.join(_SSL_MODES)}")
-    if not query.get("host", "/").startswith("/"):
-        raise _no_address("has a host after the '?' that is not the folder of a Unix socket")
+    if not all(_QUERY.fullmatch(f"{name}={value}") for name, value in query.items()):
+        raise _no_address(
+            "has something after the '?' other than host=/folder (of a Unix socket) or an sslmode, one of disable, "
+            f"require, verify-ca and verify-full{_ENCODE}"
+        )
     host = query.pop("host", None) or host
     database = unquote(parts.path.removeprefix("/"))
     needed = {"user name": parts.username, "host": host, "database": database}
     if lacking := [name for name, value in needed.items() if not value]:
         raise _no_address(f"names no {', no '.join(lacking)}{_ENCODE}")
-    if port == 0:
-        raise _no_address(f"names port 0{_ENCODE}")
     return DatabaseAddress(
         drivername="postgresql+psycopg",
         database=database,
@@ -301,32 +288,27 @@ def _from_postgresql_url(text: str) -> DatabaseAddress:
 
 
 def _from_rds(text: str, server: Mapping[str, str]) -> DatabaseAddress:
-    given = _read_object(text)
-    if given is None:
+    read = _read_object(text)
+    if read is None:
         raise _no_address("begins with { but is not JSON")
-    if "postgres" not in str(given.get("engine") or "postgres").casefold():
+    given = {"engine": "postgres", "port": _POSTGRESQL_PORT, **_filled_in(server), **_filled_in(read)}
+    if "postgres" not in str(given["engine"]).casefold():
         raise _no_address("is for another kind of database: its field engine does not say postgres")
-    if lacking := [name for name in ("username", "password") if not _is_text(given.get(name))]:
-        raise _no_address(f"has no text in its field(s) {', '.join(lacking)}")
-    host, database = (
-        given[name] if _is_text(given.get(name)) else server.get(name) for name in ("host", "dbname")
-    )
-    if missing := [
-        f"{name} (nor is there one in the stack's parameter {parameter}: make deploy GUIDED=yes asks for it)"
-        for name, parameter, value in (("host", "DatabaseHost", host), ("dbname", "DatabaseName", database))
-        if not value
-    ]:
-        raise _no_address(f"has no text in its field {', and none in its field '.join(missing)}")
-    port = given.get("port")
-    port = str(server.get("port") or _POSTGRESQL_PORT if port in (None, "") else port)
+    if lacking := _without_text(given, ("host", "dbname", "username", "password")):
+        stand_ins = [_PARAMETERS[name] for name in lacking if name in _PARAMETERS]
+        hint = f", nor in the stack's parameters {', '.join(stand_ins)}: make deploy GUIDED=yes asks for them"
+        raise _no_address(
+            f"has no text in its field {' nor in its field '.join(lacking)}{hint if stand_ins else ''}"
+        )
+    port = str(given["port"])
     if not re.fullmatch(r"[1-9]\d{0,4}", port, re.ASCII) or int(port) > _HIGHEST_PORT:
         raise _no_address("has a port that is not a number from 1 to 65535")
     return DatabaseAddress(
         drivername="postgresql+psycopg",
-        database=str(database),
+        database=given["dbname"],
         username=given["username"],
         password=SecretStr(given["password"]),
-        host=host,
+        host=given["host"],
         port=int(port),
     )
 

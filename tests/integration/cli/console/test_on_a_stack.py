@@ -576,7 +576,7 @@ def test_database_that_is_none(officer: Stacked) -> None:
         officer.open("/tab"), "/database", **{"database.host": "db", "database.dbname": "om"}
     )
     assert (
-        "The address of mSupply's database has no text in its field(s) username, password. Nothing was written."
+        "The address of mSupply's database has no text in its field username nor in its field password. Nothing was written."
         in page.text
     )
 
