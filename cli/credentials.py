@@ -16,12 +16,13 @@ from botocore.exceptions import ClientError
 
 from cli.output import tell
 from cli.settings import aws_client
+from cli.tokens import is_token, require_token
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import read_settings
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.errors import ConfigurationError, CredentialsError, SettingsError
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.settings.credentials import is_token, parse_database_address, parse_dhis2_credentials
+from msupply_dhis2.settings.credentials import parse_database_address, parse_dhis2_credentials
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -99,7 +100,7 @@ def dhis2_secret(*, oauth2: bool) -> str | None:
 
     def look_at_first(answer: str) -> None:
         if is_token(answer.strip()):
-            parse_dhis2_credentials(json.dumps({"token": answer}), settings)
+            require_token(answer.strip())
 
     first = asked_until_right(
         "DHIS2 user name, or a personal access token (hidden; nothing: leave as it is): ", look_at_first

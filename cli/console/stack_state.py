@@ -41,6 +41,7 @@ from cli.credentials import PendingSecret, write
 from cli.explanation import with_held
 from cli.settings import Checked, upload
 from cli.stack import LoginError, Stack, StackError, in_words
+from cli.tokens import require_token
 from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme
@@ -441,7 +442,9 @@ def _about_login(stack: Stack, zone: ZoneInfo) -> str:
 def _insist_on_login(login: Login, draft: Draft) -> None:
     """Raise a CredentialsError, before anything is written, where what was typed can be no login."""
     try:
-        parse_dhis2_credentials(login.text, draft.settings)
+        token = parse_dhis2_credentials(login.text, draft.settings).token
+        if token is not None:
+            require_token(token.get_secret_value())
     except CredentialsError as error:
         raise CredentialsError(say("login.wrong", fault=error.fault), error.fault) from None
 

@@ -1,8 +1,6 @@
 import json
 import re
-import string
 import traceback
-import zlib
 from functools import partial
 from urllib.parse import quote
 
@@ -39,17 +37,7 @@ def secret_of(credentials: Dhis2Credentials | DatabaseAddress) -> str | None:
     return None if credentials.password is None else credentials.password.get_secret_value()
 
 
-def checked(code: str, *, zeros: int = 0) -> str:
-    """Return a personal access token with its checksum, worked out anew from its random part."""
-    total = zlib.crc32(code.encode() + bytes(zeros))
-    if len(code) == 32:
-        return f"d2pat_{code}{total:010}"
-    digits = string.digits + string.ascii_uppercase + string.ascii_lowercase
-    return f"d2p_{code}{''.join(digits[total // 62**place % 62] for place in range(5, -1, -1))}"
-
-
-TOKEN = checked(SECRET + "x" * 25)
-SECOND_FORM = checked(SECRET + "x" * 37, zeros=4)
+TOKEN = f"d2pat_{SECRET}{'x' * 35}"
 
 
 def refused_credentials(text: str, settings: Settings = BASIC) -> str:
@@ -99,25 +87,11 @@ def test_oauth2_reads_client(secret: dict[str, str], kept: str | None) -> None:
 
 
 @pytest.mark.parametrize("settings", [BASIC, OAUTH2])
-@pytest.mark.parametrize(
-    "token", [TOKEN, SECOND_FORM, checked(SECRET + "y" * 25, zeros=3), checked("z" * 44)]
-)
-def test_token_stands_alone(settings: Settings, token: str) -> None:
-    credentials = parse_dhis2_credentials(json.dumps({"token": f" {token}\n", "username": ""}), settings)
+def test_token_stands_alone(settings: Settings) -> None:
+    credentials = parse_dhis2_credentials(json.dumps({"token": f" {TOKEN}\n", "username": ""}), settings)
     assert (credentials.kind, credentials.user) == (LoginKind.TOKEN, "the personal access token")
     assert credentials.token is not None
-    assert credentials.token.get_secret_value() == token
-
-
-@given(
-    st.integers(0, len(TOKEN) - 1) | st.integers(0, len(SECOND_FORM) - 1),
-    st.sampled_from(string.ascii_letters + string.digits),
-)
-def test_mistyped_token(place: int, typed: str) -> None:
-    for token in (TOKEN, SECOND_FORM):
-        wrong = token[:place] + typed + token[place + 1 :]
-        if wrong != token:
-            assert "not a personal access token" in refused_credentials(json.dumps({"token": wrong}))
+    assert credentials.token.get_secret_value() == TOKEN
 
 
 @pytest.mark.parametrize(
@@ -125,14 +99,6 @@ def test_mistyped_token(place: int, typed: str) -> None:
     [
         ({"token": 5}, "has no text in its field token"),
         ({"token": " "}, "has no text in its field token"),
-        ({"token": SECRET}, "begins neither with d2pat_ nor with d2p_"),
-        ({"token": TOKEN[:-3]}, "has 39 characters after d2pat_ where a token has 42 letters"),
-        ({"token": SECOND_FORM + "x"}, "has 51 characters after d2p_ where a token has 50 letters"),
-        (
-            {"token": "d2pat_" + "-" * 42},
-            "has 42 characters after d2pat_ where a token has 42 letters and digits",
-        ),
-        ({"token": TOKEN[:-1] + ("0" if TOKEN[-1] != "0" else "1")}, "does not match its own checksum"),
         ({"token": TOKEN, "username": "admin"}, "has a token and also username: two logins at once"),
         (
             {"token": TOKEN, "client": "c", "secret": SECRET},
@@ -168,7 +134,7 @@ def test_fingerprint() -> None:
         (client | {"secret": "t"}, OAUTH2),
         (client | {"secret": ""}, OAUTH2),
         ({"token": TOKEN}, BASIC),
-        ({"token": SECOND_FORM}, BASIC),
+        ({"token": f"{TOKEN}x"}, BASIC),
     ]
     prints = [parse_dhis2_credentials(json.dumps(one), settings).fingerprint for one, settings in given]
     assert len(set(prints)) == len(given)

@@ -6,7 +6,6 @@ No message, log or representation ever holds any part of a secret's content.
 import hashlib
 import json
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -87,38 +86,6 @@ def _fingerprint(*parts: str | None) -> str:
     return hashlib.pbkdf2_hmac("sha256", json.dumps(parts).encode(), b"msupply-dhis2", 100_000).hex()
 
 
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_TOKENS = {
-    # 2.38 to 2.40, and the first form of later releases.
-    "d2pat_": (32, 10, 10, (0, 3)),
-    # The second form, the default from 2.41.
-    "d2p_": (44, 6, 62, (0, 4)),
-}
-"""DHIS2's personal access tokens by prefix: how many random characters, how many digits of checksum, in which base, and how
-many zeros (bytes) may be counted along: DHIS2 counts a whole buffer, which in later releases is longer than what it holds."""
-
-
-def is_token(text: str) -> bool:
-    """Return whether something begins as a personal access token of DHIS2 does."""
-    return text.startswith(tuple(_TOKENS))
-
-
-def _token_fault(token: str) -> str | None:
-    """Return what shows without asking DHIS2 that a token has a typing error."""
-    prefix = next(filter(token.startswith, _TOKENS), None)
-    if prefix is None:
-        return "begins neither with d2pat_ nor with d2p_"
-    rest = token.removeprefix(prefix)
-    random, digits, base, zeros = _TOKENS[prefix]
-    if len(rest) != random + digits or not (rest.isascii() and rest.isalnum()):
-        return f"has {len(rest)} characters after {prefix} where a token has {random + digits} letters and digits"
-    sums = (zlib.crc32(rest[:random].encode() + bytes(number)) for number in zeros)
-    places = [base**place for place in reversed(range(digits))]
-    if rest[random:] not in {"".join(_DIGITS[total // place % base] for place in places) for total in sums}:
-        return "does not match its own checksum, so at least one character is wrong"
-    return None
-
-
 def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "") -> Dhis2Credentials:
     """Read the secret with DHIS2's credentials.
 
@@ -146,14 +113,9 @@ def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "")
         raise _no_login(
             f"has no text in its field {' nor in its field '.join(lacking)}{_NO_CLIENT if 'client' in lacking else ''}"
         )
-    if kind is LoginKind.TOKEN:
-        given["token"] = given["token"].strip()
-        if fault := _token_fault(given["token"]):
-            raise _no_login(
-                f"has a field token that is not a personal access token: it {fault}. Copy the whole token again. DHIS2 "
-                "shows it only once: if nobody kept it, make another one"
-            )
-    return Dhis2Credentials(kind=kind, version=version, **{name: given[name] for name in needed})
+    # Blanks around a token come with copying; a password may have some.
+    fields = {name: given[name].strip() if name == "token" else given[name] for name in needed}
+    return Dhis2Credentials(kind=kind, version=version, **fields)
 
 
 _NO_CLIENT = (
