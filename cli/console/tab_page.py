@@ -14,10 +14,10 @@ from cli.console.stack_state import StackState
 from cli.console.state import State
 from cli.console.tab import FIRST_FOLDED, Draft, FormField, loses_comments
 from cli.console.words import say
+from msupply_dhis2.dhis2.models import Identified
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import CredentialsError
-from msupply_dhis2.preflight.offers import Offer
 from msupply_dhis2.state.connections import written_in
 
 
@@ -169,7 +169,7 @@ def _offers(state: State, draft: Draft) -> Mapping[str, Sequence[tuple[str, str]
     return {name: offered for name, offered in lists.items() if offered}
 
 
-def _of_scheme(offers: Sequence[Offer], scheme: Scheme) -> list[tuple[str, str]]:
+def _of_scheme(offers: Sequence[Identified], scheme: Scheme) -> list[tuple[str, str]]:
     named = ((offer.id if scheme is Scheme.UID else offer.code, offer.name) for offer in offers)
     return [(identifier, name) for identifier, name in named if identifier]
 

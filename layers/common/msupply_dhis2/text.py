@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import date
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Self
@@ -15,6 +16,11 @@ def count(number: int, one: str, many: str | None = None) -> str:
 def all_of(number: int, one: str, many: str | None = None) -> str:
     """Return that it is all of them: ``all 3 stores``, ``the only store``."""
     return f"the only {one}" if number == 1 else f"all {count(number, one, many)}"
+
+
+def shown_day(day: date) -> str:
+    """Return a day in words: ``31 January 2026``."""
+    return f"{day.day} {day:%B %Y}"
 
 
 MOST_NAMED = 20

@@ -269,9 +269,9 @@ def test_wrong_password_once(run: Run, dhis2: StandIn, tmp_path: Path) -> None:
     assert len(dhis2.requests) == 1
 
 
-MANUAL = "Manual push, current day, as of 2026-10-31T22:30: period 202610, 1 to 31 October so far."
+MANUAL = "Manual push, current day, as of 2026-10-31T22:30: period 202610, 1 October 2026 to 31 October 2026 so far."
 SCHEDULED = (
-    "As scheduled, each row on its own basis, as of 2026-10-31T22:30: current day, period 202610, 1 to 31 October so far; "
+    "As scheduled, each row on its own basis, as of 2026-10-31T22:30: current day, period 202610, 1 October 2026 to 31 October 2026 so far; "
     "previous month, period 202609, 1 to 30 September."
 )
 

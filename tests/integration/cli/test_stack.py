@@ -172,7 +172,7 @@ def test_redrive_until_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert capsys.readouterr().out == "1 sent again.\n2 sent again.\n3 sent again.\n"
 
 
-SAID = "Manual push, current day: period 202611, 1 to 29 November so far."
+SAID = "Manual push, current day: period 202611, 1 November 2026 to 29 November 2026 so far."
 OPEN = Check(name="a manual push now", ok=True, message=f"{SAID} It is open.")
 CLOSED = Check(
     name="a manual push now",
@@ -181,7 +181,9 @@ CLOSED = Check(
     message=f"{SAID} DHIS2 would refuse every value. 202611 is not open yet.",
 )
 PREVIOUS = Check(
-    name="open period, previous month", ok=True, message="Period 202610, 1 to 31 October, is open."
+    name="open period, previous month",
+    ok=True,
+    message="Period 202610, 1 October 2026 to 31 October 2026, is open.",
 )
 NOT_YET = Check(name="open period, current day", ok=False, message="202611 is not open yet.")
 WRONG = Check(

@@ -211,13 +211,14 @@ def test_each_basis() -> None:
     report = report_of(world(open_future_periods=0), **{**WITH_COMBOS, "data_elements": rows})
     assert not only_fault(report, "open period, current day").ok
     assert (
-        check_of(report, "open period, previous month").message == "Period 202601, 1 to 31 January, is open."
+        check_of(report, "open period, previous month").message
+        == "Period 202601, 1 January 2026 to 31 January 2026, is open."
     )
 
 
 @every_version
 def test_refused_manual_push(version: str) -> None:
-    said = "Manual push, current day: period 202602, 1 to 5 February so far."
+    said = "Manual push, current day: period 202602, 1 February 2026 to 5 February 2026 so far."
     check = check_of(report_of(world(), version), "a manual push now")
     assert (check.ok, check.note, check.message) == (True, False, f"{said} It is open.")
     report = report_of(world(open_future_periods=0), version)
@@ -234,11 +235,11 @@ def test_refused_manual_push(version: str) -> None:
 @pytest.mark.parametrize(
     ("basis", "written", "days"),
     [
-        ("current_day", "YYYYMM", "period 202611, 1 to 29 November so far"),
-        ("previous_month", "YYYYMM", "period 202610, 1 to 31 October"),
-        ("current_day", "YYYYMMDD", "period 20261129, 29 November so far"),
-        ("current_day", "Weekly", "period 2026W48, 23 to 29 November so far"),
-        ("previous_month", "Weekly", "period 2026W44, 26 October to 1 November"),
+        ("current_day", "YYYYMM", "period 202611, 1 November 2026 to 29 November 2026 so far"),
+        ("previous_month", "YYYYMM", "period 202610, 1 October 2026 to 31 October 2026"),
+        ("current_day", "YYYYMMDD", "period 20261129, 29 November 2026 so far"),
+        ("current_day", "Weekly", "period 2026W48, 23 November 2026 to 29 November 2026 so far"),
+        ("previous_month", "Weekly", "period 2026W44, 26 October 2026 to 1 November 2026"),
         ("previous_month", "FinancialApril", "period 2026April, 1 April 2026 to 31 March 2027"),
     ],
 )
@@ -345,7 +346,7 @@ def test_wrong_option_combo_field(version: str, setup: dict[str, Any], field: st
         ("STOCK_ONHAND", "Correct Category option ID. Did you mean 'STOCK_ON_HAND' (Stock on hand)?"),
         (
             "STOCK_ON\u200b_HAND",
-            "? Character 9 is a ZERO WIDTH SPACE (U+200B) in the settings, and DHIS2 has nothing there.",
+            "? Character 9 is a ZERO WIDTH SPACE (U+200B) in the settings, nothing in DHIS2.",
         ),
         (uid("categoryOptionCombo", "STOCK_ON_HAND"), "is the uid of the option combo Stock on hand"),
         ("MALE", "belongs neither to the category combination of the data set"),
@@ -641,7 +642,7 @@ def test_unknown_org_unit(version: str) -> None:
     assert check.details == (
         (
             "Kamo Clinic (KAM): no org unit has the code 'Kamo ', or the user may not see it. "
-            "Did you mean 'KAMO' (Kamo Clinic)? Character 5 is a space in mSupply, and DHIS2 has nothing there. "
+            "Did you mean 'KAMO' (Kamo Clinic)? Character 5 is a space in mSupply, nothing in DHIS2. "
             "Capital and small letters differ, first at character 2."
         ),
         (

@@ -16,13 +16,13 @@ ZERO_WIDTH_SPACE = "\u200b"
         (
             f"OU{ZERO_WIDTH_SPACE}_S1",
             "OU_S1",
-            "Character 3 is a ZERO WIDTH SPACE (U+200B) in mSupply, and DHIS2 has nothing there.",
+            "Character 3 is a ZERO WIDTH SPACE (U+200B) in mSupply, nothing in DHIS2.",
         ),
-        ("OU_S1", "OU_S1 ", "DHIS2 has a space at the end, mSupply has not."),
+        ("OU_S1", "OU_S1 ", "At the end is nothing in mSupply, a space in DHIS2."),
         (
             "OU_S1",
             "\ufeffOU_S1",
-            "DHIS2 has a ZERO WIDTH NO-BREAK SPACE (U+FEFF) before character 1, mSupply has not.",
+            "Before character 1 is nothing in mSupply, a ZERO WIDTH NO-BREAK SPACE (U+FEFF) in DHIS2.",
         ),
         (
             "Ope\u0301ra",

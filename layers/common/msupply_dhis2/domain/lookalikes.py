@@ -39,31 +39,25 @@ def difference(ours: str, theirs: str, *, here: str = "mSupply", there: str = "D
     ours, theirs = ours[:_LONGEST], theirs[:_LONGEST]
     if ours == theirs or folded(ours, with_digits=True) != folded(theirs, with_digits=True):
         return None
-    ours_small, theirs_small = [*map(str.lower, ours)], [*map(str.lower, theirs)]
-    opcodes = SequenceMatcher(None, ours_small, theirs_small, autojunk=False).get_opcodes()
-    changes = [opcode for opcode in opcodes if opcode[0] != "equal"]
-    in_case = [
-        start + place
-        for kind, start, end, their_start, their_end in opcodes
-        for place, (our, their) in enumerate(
-            zip(ours[start:end], theirs[their_start:their_end], strict=False)
-        )
-        if kind == "equal" and our != their
-    ]
+    matcher = SequenceMatcher(None, [*map(str.lower, ours)], [*map(str.lower, theirs)], autojunk=False)
+    changes = [opcode for opcode in matcher.get_opcodes() if opcode[0] != "equal"]
     said = []
     for _, start, end, their_start, their_end in changes[:_NAMED]:
-        our_part, their_part = _names(ours[start:end]), _names(theirs[their_start:their_end])
-        place = f"Character {start + 1} is" if end - start == 1 else f"Characters {start + 1} to {end} are"
-        if not our_part:
-            where = "at the end" if start == len(ours) else f"before character {start + 1}"
-            said.append(f"{there} has {their_part} {where}, {here} has not.")
-        elif not their_part:
-            said.append(f"{place} {our_part} in {here}, and {there} has nothing there.")
+        if start == end:
+            place = "At the end is" if start == len(ours) else f"Before character {start + 1} is"
         else:
-            said.append(f"{place} {our_part} in {here}, {their_part} in {there}.")
+            place = f"Character {end} is" if end - start == 1 else f"Characters {start + 1} to {end} are"
+        our_part, their_part = _names(ours[start:end]), _names(theirs[their_start:their_end])
+        said.append(f"{place} {our_part} in {here}, {their_part} in {there}.")
     more = len(changes) - _NAMED
     if more > 0:
         said.append(f"They differ in {count(more, 'more place')}.")
+    in_case = [
+        start + place
+        for start, their_start, size in matcher.get_matching_blocks()
+        for place in range(size)
+        if ours[start + place] != theirs[their_start + place]
+    ]
     if in_case:
         only = "Only capital" if not changes else "Capital"
         said.append(f"{only} and small letters differ, first at character {in_case[0] + 1}.")
@@ -83,11 +77,8 @@ class LookAlikes:
 
 
 def _names(characters: str) -> str:
-    names = [_name(character) for character in characters[:_NAMED]]
-    return " and ".join(names) + (" and more" if len(characters) > _NAMED else "")
-
-
-def _name(character: str) -> str:
-    if character == " ":
-        return "a space"
-    return f"a {unicodedata.name(character, 'control character')} (U+{ord(character):04X})"
+    names = [
+        "a space" if each == " " else f"a {unicodedata.name(each, 'control character')} (U+{ord(each):04X})"
+        for each in characters[:_NAMED]
+    ]
+    return (" and ".join(names) or "nothing") + (" and more" if len(characters) > _NAMED else "")

@@ -1,7 +1,7 @@
 """How the value of each metric is worked out, with its numbers, from the parts that the calculation itself has."""
 
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from msupply_dhis2.metrics.calculate import Consumption, Group, Rules
 from msupply_dhis2.metrics.ledger import stock_of_lines
 from msupply_dhis2.metrics.quantity import Quantity, format_value
 from msupply_dhis2.periods import Window, add_days
-from msupply_dhis2.text import count, joined
+from msupply_dhis2.text import count, joined, shown_day
 
 _FOR_EVER = datetime.max  # noqa: DTZ901 - instants are naive UTC
 
@@ -52,11 +52,6 @@ def formula(group: Group, metric: Metric, window: Window) -> Formula:
 def units(quantity: Quantity) -> str:
     """Write an exact quantity for people, with six decimals at most."""
     return format_value(quantity, round_off=False)
-
-
-def shown_day(day: date) -> str:
-    """Write a day: ``31 January 2026``."""
-    return f"{day.day} {day:%B %Y}"
 
 
 def local(instant: datetime, window: Window) -> datetime:

@@ -21,7 +21,7 @@ from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, NamedMovement, OrgUnit
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.explain.explanation import EarlierMovements, Explanation, MovementPart, StockLinePart
-from msupply_dhis2.explain.formula import Formula, formula, local, shown_day, shown_instant, units
+from msupply_dhis2.explain.formula import Formula, formula, local, shown_instant, units
 from msupply_dhis2.explain.reports import report_formula, report_parts
 from msupply_dhis2.explain.screen import beside_screen
 from msupply_dhis2.mapping import Mapper, identifier_of
@@ -31,7 +31,7 @@ from msupply_dhis2.metrics.reports import report_values, sentences
 from msupply_dhis2.periods import Basis, Calendar, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings, Setup
 from msupply_dhis2.source import Scope, Source
-from msupply_dhis2.text import joined
+from msupply_dhis2.text import joined, shown_day
 
 MOST_MOVEMENTS = 500
 """How many movements are listed; those before them are summed up."""

@@ -1,6 +1,6 @@
 """Which stores and items of mSupply have no counterpart in DHIS2, and the reverse."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,22 +19,21 @@ _UNASSIGNED = "not assigned to the data set"
 _CLOSED = "closed for the period of the run"
 
 
-class _Subject(NamedTuple):
-    """A store or item, and the identifiers of its counterparts, each with the metrics in words that go there only."""
+class _Mapped(NamedTuple):
+    """A store or item and the identifier of its counterpart, of an item the metrics in words, where only they go there."""
 
     name: str
     code: str
-    identifiers: Mapping[str, str]
+    identifier: str
+    metrics: str = ""
 
 
 class _Kind(NamedTuple):
     """What is compared: stores with org units, or items with data elements.
 
-    ``scheme`` and ``field`` are the settings of what identifies a counterpart in DHIS2, and in mSupply; ``cure`` is that of
-    a wrong one.
+    ``scheme`` and ``field`` are the settings of what identifies a counterpart in DHIS2 and mSupply; ``cure`` is of a wrong one.
     """
 
-    name: str
     subject: str
     subjects: str
     a_subject: str
@@ -45,7 +44,6 @@ class _Kind(NamedTuple):
 
 
 _STORES = _Kind(
-    name="stores",
     subject="store",
     subjects="stores",
     a_subject="a store",
@@ -58,7 +56,6 @@ _STORES_AND_CUSTOMERS = _STORES._replace(
     subject="store or customer", subjects="stores and customers", a_subject="a store or customer"
 )
 _ITEMS = _Kind(
-    name="items",
     subject="item",
     subjects="items",
     a_subject="an item",
@@ -71,12 +68,12 @@ _ITEMS = _Kind(
 
 def compare_stores(facts: Facts, mapped: MappedNames) -> None:
     """Tell which stores have their org units, whether these are in the user's reach, and which have no store."""
-    stores = [_Subject(store.name, store.code, {store.org_unit: ""}) for store in mapped.stores]
+    stores = [_Mapped(*store) for store in mapped.stores]
     org_units = facts.data_set.org_units if facts.data_set else None
     kind = _STORES if mapped.customers is None else _STORES_AND_CUSTOMERS
     comparison = _Comparison(facts, kind, stores, org_units, OrgUnit)
     facts.org_units = tuple(dict.fromkeys(comparison.inside.values()))
-    facts.tell(kind.name, comparison.check(mapped.more_stores))
+    facts.tell("stores", comparison.check(len(stores), mapped.more_stores))
     if found := tuple(comparison.found.values()):
         facts.tell("org unit reach", check_reach(facts, found))
     comparison.tell_left_over(mapped.more_stores)
@@ -103,18 +100,16 @@ def compare_items(facts: Facts, mapped: MappedNames) -> Mapping[str, DataElement
     labels = row_labels(facts.settings)
     items = []
     for item in mapped.items:
-        metrics: dict[str, list[str]] = {}
+        metrics: defaultdict[str, list[str]] = defaultdict(list)
         for identifier, label in zip(item.data_elements, labels, strict=True):
             if identifier is not None:
-                metrics.setdefault(identifier, []).append(label)
-        identifiers = {
-            identifier: "" if len(of_it) == len(labels) else f", {some(of_it)}"
-            for identifier, of_it in metrics.items()
-        }
-        items.append(_Subject(item.name, item.code, identifiers))
+                metrics[identifier].append(label)
+        for identifier, of_it in metrics.items():
+            only = "" if len(of_it) == len(labels) else f", {some(of_it)}"
+            items.append(_Mapped(item.name, item.code, identifier, only))
     elements = facts.data_set.data_elements if facts.data_set else None
     comparison = _Comparison(facts, _ITEMS, items, elements, DataElement)
-    facts.tell(_ITEMS.name, comparison.check(mapped.more_items))
+    facts.tell("items", comparison.check(len(mapped.items), mapped.more_items))
     comparison.tell_left_over(mapped.more_items)
     return comparison.found
 
@@ -122,22 +117,22 @@ def compare_items(facts: Facts, mapped: MappedNames) -> Mapping[str, DataElement
 class _Comparison[Thing: Identified]:
     """What became of the identifiers of stores or items in DHIS2.
 
-    ``inside`` and ``elsewhere`` are what they mean, in the data set or not; ``found`` is both. The ``unknown`` ones mean
-    nothing, or nothing that the user may see. All others were not looked for, or in vain (``failure``). ``left_over`` is
-    what the data set has and no identifier means.
+    ``inside`` is what they mean in the data set, ``found`` in or out of it. The ``unknown`` ones mean nothing, or nothing
+    that the user may see. All others were not looked for, or in vain (``failure``). ``left_over`` is what the data set has
+    and no identifier means.
     """
 
     def __init__(
         self,
         facts: Facts,
         kind: _Kind,
-        subjects: Sequence[_Subject],
+        mapped: Sequence[_Mapped],
         of_data_set: Collection[Thing] | None,
         model: type[Thing],
     ) -> None:
-        self._facts, self._kind, self._subjects, self._of_data_set = facts, kind, subjects, of_data_set
+        self._facts, self._kind, self._mapped, self._of_data_set = facts, kind, mapped, of_data_set
         scheme = self._scheme = Scheme(getattr(facts.settings, kind.scheme))
-        wanted = dict.fromkeys(identifier for subject in subjects for identifier in subject.identifiers)
+        wanted = dict.fromkeys(each.identifier for each in mapped)
         ours = {thing.identifier(scheme): thing for thing in of_data_set or ()}
         asked = [identifier for identifier in wanted if identifier not in ours][:LOOKED_UP]
         theirs: dict[str | None, Thing] = {}
@@ -147,65 +142,51 @@ class _Comparison[Thing: Identified]:
         except Dhis2Error as error:
             self._failure, asked = error, []
         self.inside = {identifier: ours[identifier] for identifier in wanted if identifier in ours}
-        self._elsewhere = {identifier: theirs[identifier] for identifier in asked if identifier in theirs}
+        elsewhere = {identifier: theirs[identifier] for identifier in asked if identifier in theirs}
+        self.found = {**elsewhere, **self.inside}
         self._unknown = {identifier for identifier in asked if identifier not in theirs}
-        self.found = {**self._elsewhere, **self.inside}
         claimed = {thing.id for thing in self.inside.values()}
         self._left_over = [thing for thing in of_data_set or () if thing.id not in claimed]
         # What a store or item has already is not what another one meant.
         self._nearest = Nearest(self._left_over)
         self._by_other_scheme = {thing.identifier(scheme.other): thing for thing in self._left_over}
 
-    def check(self, more: int) -> Check:
-        """Whether each counterpart is there, belongs to the data set and is open; the database has ``more`` subjects."""
-        kind = self._kind
+    def check(self, number: int, more: int) -> Check:
+        """Whether each counterpart is there, in the data set and open; there are so many subjects, and ``more`` untold."""
+        kind, of = self._kind, self._kind.counterpart
         if self._failure and self._of_data_set is None:
             return failed(f"What they are mapped to cannot be looked up in DHIS2. {self._failure}")
-        causes: Counter[str] = Counter()
-        details = []
-        faulty = 0
-        for subject in self._subjects:
-            faults = [
-                (*fault, metrics)
-                for identifier, metrics in subject.identifiers.items()
-                if (fault := self._fault(identifier, subject))
-            ]
-            causes.update({cause for cause, _, _ in faults})
-            details += [f"{subject.name} ({subject.code}){metrics}: {fault}" for _, fault, metrics in faults]
-            faulty += bool(faults)
-        number = count(len(self._subjects), kind.subject, kind.subjects)
-        has, have = f"has its {kind.counterpart}", f"have their {kind.counterpart}s"
-        message = f"{number} of mSupply {has if len(self._subjects) == 1 else have}."
-        if details:
-            said = joined(f"{number_of_it:,} {cause}" for cause, number_of_it in causes.most_common())
-            wrong = f"the {kind.counterpart}s are wrong ({said})."
-            message = " ".join(
-                (f"{faulty:,} of {number} of mSupply cannot be sent: {wrong}", *self._cures(causes))
-            )
+        faults = [(each, *fault) for each in self._mapped if (fault := self._fault(each))]
+        causes = Counter(cause for _, cause, _ in faults)
+        details = [f"{each.name} ({each.code}){each.metrics}: {fault}" for each, _, fault in faults]
+        said = f"{count(number, kind.subject, kind.subjects)} of mSupply"
+        if faults:
+            faulty = len({each[:2] for each, _, _ in faults})
+            wrong = joined(f"{of_it:,} {cause}" for cause, of_it in causes.most_common())
+            message = f"{faulty:,} of {said} cannot be sent: the {of}s are wrong ({wrong})."
+            message = " ".join((message, *self._cures(causes)))
+        else:
+            message = f"{said} {f'has its {of}' if number == 1 else f'have their {of}s'}."
         if more:
             message += f" {more:,} more were not checked, because their list is too long for one answer."
-        if details and self._failure:
+        if faults and self._failure:
             message += f" Whether they are elsewhere in DHIS2 cannot be read: {self._failure}"
-        return failed(message, details) if details else passed(message)
+        return failed(message, details) if faults else passed(message)
 
-    def _fault(self, identifier: str, subject: _Subject) -> tuple[str, str] | None:
+    def _fault(self, mapped: _Mapped) -> tuple[str, str] | None:
         """Return why values for an identifier are refused: the cause, and a sentence."""
-        scheme, of = self._scheme, self._kind.counterpart
-        thing, is_known = self.found.get(identifier), self._of_data_set is not None
+        scheme, of, identifier = self._scheme, self._kind.counterpart, mapped.identifier
+        thing = self.found.get(identifier)
         if identifier in self._unknown:
             if other := self._by_other_scheme.get(identifier):
                 meant = f" It is the {scheme.other.value} of {called(other)}."
             else:
-                meant = self._nearest.guess(identifier, subject.name, scheme, here="mSupply")
+                meant = self._nearest.guess(identifier, mapped.name, scheme, here="mSupply")
             fault = f"no {of} has the {scheme.value} '{identifier}', or the user may not see it.{meant}"
             return _UNKNOWN, fault
-        if thing is None and is_known:
-            return (
-                f"not among the {of}s of the data set",
-                f"'{identifier}' is not one of the data set's {of}s.",
-            )
-        if thing and identifier in self._elsewhere and is_known:
-            return _UNASSIGNED, f"the {of} {called(thing)} is not assigned to the data set."
+        if self._of_data_set is not None and identifier not in self.inside:
+            it = f"the {of} {called(thing)}" if thing else f"'{identifier}'"
+            return _UNASSIGNED, f"{it} is not assigned to the data set."
         if isinstance(thing, OrgUnit) and (closed := _closure(self._facts, thing)):
             return _CLOSED, f"the {of} {called(thing)} takes no values for {closed}."
         return None
@@ -232,15 +213,8 @@ class _Comparison[Thing: Identified]:
         if self._of_data_set is None or more:
             return
         kind = self._kind
-        name = f"{kind.counterpart}s without {kind.a_subject}"
-        nearest = Nearest(
-            [
-                Identified(id="", code=identifier, name=subject.name)
-                for subject in self._subjects
-                for identifier in subject.identifiers
-                if identifier not in self.inside
-            ]
-        )
+        astray = [each for each in self._mapped if each.identifier not in self.inside]
+        nearest = Nearest([Identified(id="", code=each.identifier, name=each.name) for each in astray])
         details = []
         for thing in self._left_over:
             near = nearest.to(thing.code or thing.id, thing.name)
@@ -248,10 +222,9 @@ class _Comparison[Thing: Identified]:
             details.append(f"{called(thing)}{meant}")
         check = passed(f"Each {kind.counterpart} of the data set has {kind.a_subject} in mSupply.")
         if details:
-            of_all = f"{len(details):,} of {len(self._of_data_set):,} {kind.counterpart}s"
-            said = f"mSupply has no {kind.subject} for {of_all} of the data set: they get no values."
-            check = noted(said, details)
-        self._facts.tell(name, check)
+            of_all = f"{len(details):,} of {len(self._of_data_set):,} {kind.counterpart}s of the data set"
+            check = noted(f"mSupply has no {kind.subject} for {of_all}: they get no values.", details)
+        self._facts.tell(f"{kind.counterpart}s without {kind.a_subject}", check)
 
 
 def _closure(facts: Facts, org_unit: OrgUnit) -> str | None:

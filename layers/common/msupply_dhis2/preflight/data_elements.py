@@ -75,29 +75,29 @@ def _unfit(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
 
 def _refused(element: DataElement, metric: Metric, value: str) -> str | None:
     """Return why a data element cannot hold a value and what to do, or ``None``."""
-    value_type = element.value_type
+    value_type, number = element.value_type, "give the data element the value type Number"
+    refusal = shape(value, value_type)
     if element.has_option_set:
         return "An option set takes only its own codes: remove it from the data element"
     if value_type in {"TEXT", "LONG_TEXT"}:
-        return "Text is stored but never added up: give the data element the value type Number"
-    if value_type not in NUMERIC_TYPES | _YES_OR_NO:
-        return f"{value_type} holds no numbers: give the data element the value type Number"
-    refusal = shape(value, value_type)
+        return f"Text is stored but never added up: {number}"
     # A 0 of the type "Yes only" is told by sending nothing.
-    if not isinstance(refusal, Reason) or (refusal.code == TRUE_ONLY and metric is Metric.STOCKED_OUT):
+    is_omitted = isinstance(refusal, Reason) and refusal.code == TRUE_ONLY and metric is Metric.STOCKED_OUT
+    if value_type not in NUMERIC_TYPES | _YES_OR_NO:
+        cause = "holds no numbers"
+    elif not isinstance(refusal, Reason) or is_omitted:
         return None
-    number = "give it the value type Number"
-    if value_type in _YES_OR_NO:
-        cure = f"holds 'stocked out' only: {number}"
+    elif value_type in _YES_OR_NO:
+        cause = "holds 'stocked out' only"
     elif refusal.code == FRACTION:
-        cure = f"takes no fractions such as {value}: tick Round off, or {number}"
+        cause, number = f"takes no fractions such as {value}", f"tick Round off, or {number}"
     elif value.startswith("-"):
-        cure = f"takes nothing below zero, as adjustments can be: {number} or Integer"
+        cause, number = "takes nothing below zero, as adjustments can be", f"{number} or Integer"
     elif value == "0":
-        cure = f"takes no zeros: {number}, or Zero or Positive Integer"
+        cause, number = "takes no zeros", f"{number}, or Zero or Positive Integer"
     else:
-        cure = f"takes no number such as {value}: {number}"
-    return f"{value_type} {cure}"
+        cause = f"takes no number such as {value}"
+    return f"{value_type} {cause}: {number}"
 
 
 def _remarks(use: Use, *, round_off: bool) -> Iterator[str]:

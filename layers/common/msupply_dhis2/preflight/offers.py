@@ -10,23 +10,13 @@ from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.facts import Facts
 
 
-class Offer(BaseModel):
-    """A thing of DHIS2: its UID, its code if it has one, and its name."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    code: str | None
-    name: str
-
-
 class Offers(BaseModel):
-    """What there is; nothing where it could not be read."""
+    """What there is, by UID, code and name; nothing where it could not be read."""
 
     model_config = ConfigDict(frozen=True)
 
-    data_sets: tuple[Offer, ...] = ()
-    option_combos: tuple[Offer, ...] = ()
+    data_sets: tuple[Identified, ...] = ()
+    option_combos: tuple[Identified, ...] = ()
     period_types: tuple[str, ...] = ()
 
 
@@ -45,6 +35,6 @@ def read_offers(facts: Facts) -> Offers:
     )
 
 
-def _offers(things: Iterable[Identified]) -> tuple[Offer, ...]:
-    unique = {thing.id: Offer(id=thing.id, code=thing.code, name=thing.name) for thing in things}
-    return tuple(sorted(unique.values(), key=lambda offer: offer.name.casefold()))
+def _offers(things: Iterable[Identified]) -> tuple[Identified, ...]:
+    unique = {thing.id: thing for thing in things}
+    return tuple(sorted(unique.values(), key=lambda thing: thing.name.casefold()))

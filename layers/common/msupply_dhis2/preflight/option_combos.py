@@ -1,6 +1,7 @@
 """Whether each metric's option combo is there, which place it belongs to, and whether its category options take values."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from itertools import chain
 
 from msupply_dhis2.dhis2.metadata import find, find_category_option, find_category_options
@@ -56,12 +57,8 @@ def _find(identifier: str, scheme: Scheme, combos: Iterable[OptionCombo]) -> Opt
 
 
 def _only(combos: Sequence[OptionCombo]) -> set[OptionCombo]:
-    return set() if _needs_naming(combos) else set(combos)
-
-
-def _needs_naming(combos: Sequence[OptionCombo]) -> bool:
     # Where there is only one, such as "default", it is the one that is meant.
-    return len(combos) > 1
+    return set(combos) if len(combos) == 1 else set()
 
 
 def check_combos(facts: Facts, data_set: DataSet, uses: Sequence[Use]) -> Check:
@@ -97,36 +94,29 @@ def _judge(
     of_elements = [(element, _combo_of(row, element.option_combos)) for element in elements]
     attribute = _combo_of(row, data_set.option_combos)
     category = next((combo for _, combo in of_elements if combo), None)
-    combos = {OptionComboField.ATTRIBUTE: attribute, OptionComboField.CATEGORY: category}
     if attribute is None and category is None:
         return _what_it_is_instead(facts, data_set, row, elements), None
-    if combos.get(field, attribute or category) is None:
-        is_of_data_set = field is OptionComboField.CATEGORY
-        whose, right = ("data set's", "attribute") if is_of_data_set else ("data elements'", "category")
-        return (
+    combos = {OptionComboField.ATTRIBUTE: attribute, OptionComboField.CATEGORY: category}
+    combo = combos.get(field, attribute or category)
+    is_category = field is OptionComboField.CATEGORY
+    if combo is None:
+        whose, right = ("data set's", "attribute") if is_category else ("data elements'", "category")
+        fault = (
             f"{title_of('option_combo_field')} is '{field.value}', but {row.category_option_id} belongs to the {whose} "
             f"category combination. Set option_combo_field: auto, or {right}."
-        ), None
-    place = None
-    if attribute is not None and field is not OptionComboField.CATEGORY:
-        said = _needs_category(elements)
-        if not said:
-            said, place = f"{called(attribute)} is sent as {_ATTRIBUTE}.", _ATTRIBUTE
-        return said, place
-    name = called(category) if category else ""
-    if _needs_naming(data_set.option_combos):
-        said = (
-            f"{name} belongs to the data elements, but the data set also has its own category combination, so its "
-            "option combo would be needed too. Give the data set the category combination 'default'."
         )
-    elif lacking := [called(element) for element, combo in of_elements if combo is None]:
-        said = (
-            f"{name} belongs to the category combination of other data elements, but not to that of "
-            f"{count(len(lacking), 'data element')}: {some(lacking)}. Give them the same category combination in DHIS2."
-        )
+        return fault, None
+    if attribute is not None and not is_category:
+        place, fault = _ATTRIBUTE, _unnamed(elements, "data element")
     else:
-        said, place = f"{name} is sent as {_CATEGORY}.", _CATEGORY
-    return said, place
+        place, fault = _CATEGORY, _unnamed([data_set], "data set")
+        lacking = [called(element) for element, of_it in of_elements if of_it is None]
+        if lacking and not fault:
+            fault = (
+                f"{called(combo)} belongs to the category combination of other data elements, but not to that of "
+                f"{count(len(lacking), 'data element')}: {some(lacking)}. Give them the same category combination in DHIS2."
+            )
+    return (fault, None) if fault else (f"{called(combo)} is sent as {place}.", place)
 
 
 def _what_it_is_instead(
@@ -179,35 +169,30 @@ def _category_option(
 
 def _without_combos(data_set: DataSet, elements: Sequence[DataElement]) -> Check:
     """Judge the setups that name no option combo: "default" must do for data set and data elements."""
-    faults = []
-    if _needs_naming(data_set.option_combos):
-        faults.append(
-            f"The data set {called(data_set)} has a category combination of its own, so its option combos would be "
-            f"needed. Give it the category combination 'default', or choose the {title_of('setup')} "
-            f"'{Setup.CATEGORY_OPTION_COMBO.label}'."
-        )
-    if fault := _needs_category(elements):
-        faults.append(fault)
-    if not faults:
+    faults = filter(None, (_unnamed([data_set], "data set"), _unnamed(elements, "data element")))
+    if not (said := " ".join(faults)):
         return passed("None are needed, and none are sent.")
-    details = [f"{name}: has a category combination of its own." for name in _with_categories(elements)]
-    return failed(" ".join(("No option combos are sent, but DHIS2 needs them.", *faults)), details)
-
-
-def _needs_category(elements: Sequence[DataElement]) -> str:
-    names = _with_categories(elements)
-    if not names:
-        return ""
-    has = "data element has a category combination of its own"
-    have = "data elements have category combinations of their own"
-    return (
-        f"{count(len(names), has, have)}, whose option combos would have to be named too: {some(names)}. Give each the "
-        "category combination 'default'."
+    return failed(
+        f"No option combos are sent, but DHIS2 needs them. {said} Or choose the {title_of('setup')} "
+        f"'{Setup.CATEGORY_OPTION_COMBO.label}'.",
+        [
+            f"{called(each)}: has a category combination of its own."
+            for each in elements
+            if not _only(each.option_combos)
+        ],
     )
 
 
-def _with_categories(elements: Sequence[DataElement]) -> list[str]:
-    return [called(element) for element in elements if _needs_naming(element.option_combos)]
+def _unnamed(things: Sequence[DataSet | DataElement], kind: str) -> str:
+    """Say which of some things have several option combos, none of which is named; nothing where none has."""
+    names = [called(thing) for thing in things if not _only(thing.option_combos)]
+    if not names:
+        return ""
+    has, have = "has a category combination of its own", "have category combinations of their own"
+    return (
+        f"{count(len(names), f'{kind} {has}', f'{kind}s {have}')}, whose option combos would have to be named too: "
+        f"{some(names)}. Give each the category combination 'default'."
+    )
 
 
 def check_category_options(facts: Facts, data_set: DataSet, used: UsedCombos) -> Check:
@@ -219,22 +204,24 @@ def check_category_options(facts: Facts, data_set: DataSet, used: UsedCombos) ->
         options = find_category_options(facts.client, [combo.id for combo in used])
     except Dhis2Error as error:
         return noted(f"Whether the category options take the values cannot be read. {error}")
-    causes: dict[str, None] = {}
-    details = []
-    faulty = set()
-    for combo, as_attribute in used.items():
-        for option in options.get(combo.id, ()):
-            for cause, fault in _faults(facts, data_set, option, as_attribute=as_attribute):
-                causes[cause] = None
-                faulty.add(combo.id)
-                details.append(f"Option combo {called(combo)}, category option {called(option)}: {fault}.")
+    faults = [
+        (combo, option, *fault)
+        for combo, as_attribute in used.items()
+        for option in options.get(combo.id, ())
+        for fault in _faults(facts, data_set, option, as_attribute=as_attribute)
+    ]
     number = count(len(used), "option combo")
-    if not details:
+    if not faults:
         return passed(f"The category options of {number} take the values.")
+    causes = dict.fromkeys(cause for _, _, cause, _ in faults)
+    refused = f"{len({combo.id for combo, *_ in faults}):,} of {number}"
     return failed(
-        f"DHIS2 refuses values of {len(faulty):,} of {number}, because of their category options ({joined(causes)}). "
+        f"DHIS2 refuses values of {refused}, because of their category options ({joined(causes)}). "
         f"{' '.join(_CURES[cause] for cause in causes)}",
-        details,
+        [
+            f"Option combo {called(combo)}, category option {called(option)}: {fault}."
+            for combo, option, _, fault in faults
+        ],
     )
 
 
@@ -254,10 +241,8 @@ def _faults(
             start = f" from {option.start_date}" if option.start_date else ""
             end = f" until {option.end_date}" if option.end_date else ""
             yield "not valid then", f"it is valid only{start}{end}, and takes no values for {joined(outside)}"
-        limits = set(option.org_units)
-        elsewhere = [
-            called(unit) for unit in facts.org_units if limits and limits.isdisjoint(unit.path.split("/"))
-        ]
+        limits, units = set(option.org_units), facts.org_units
+        elsewhere = [called(unit) for unit in units if limits and limits.isdisjoint(unit.path.split("/"))]
         if elsewhere:
             number = count(len(elsewhere), "org unit")
             yield "not valid there", f"it is limited to others than {number} of stores ({some(elsewhere)})"
@@ -271,17 +256,12 @@ def _is_valid(option: CategoryOption, period: Period, open_after: int, *, whole:
 
     Where the data set has open periods after the end date, it is enough that a period so much earlier has.
     """
-    spans = [(period.first_day, add_days(period.day_after, -1))]
-    if open_after > 0:
-        periods = PeriodFormat.parse(period.type_name)
-        day = period.first_day
-        for _ in range(open_after):
-            day = periods.first_day(add_days(day, -1))
-        # Up to 2.42 the end date is moved, so that all periods between are valid as well.
-        last = add_days(periods.day_after(day), -1) if whole else spans[0][1]
-        spans.append((day, last))
-    return any(
-        (option.start_date is None or option.start_date <= (first if whole else last))
-        and (option.end_date is None or option.end_date >= (last if whole else first))
-        for first, last in spans
-    )
+    periods = PeriodFormat.parse(period.type_name)
+    last, earlier = add_days(period.day_after, -1), period.first_day
+    for _ in range(open_after):
+        earlier = periods.first_day(add_days(earlier, -1))
+    begins, ends = option.start_date or date.min, option.end_date or date.max
+    if not whole:
+        return begins <= last and earlier <= ends
+    spans = ((period.first_day, last), (earlier, add_days(periods.day_after(earlier), -1)))
+    return any(begins <= first and end <= ends for first, end in spans)

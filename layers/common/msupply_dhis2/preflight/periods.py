@@ -11,6 +11,7 @@ from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import Facts, title_of
+from msupply_dhis2.text import shown_day
 
 FORMAT = "period format"
 MANUAL = "a manual push now"
@@ -97,18 +98,14 @@ def open_name(basis: Basis) -> str:
 
 
 def days_of(window: Window) -> str:
-    """Name a run's period and its days: ``period 202611, 1 to 29 November so far``."""
+    """Name a run's period and its days: ``period 202611, 1 November 2026 to 29 November 2026 so far``."""
     period = find_period(window.period)
     if period is None:
         return f"period {window.period}"
     is_running = window.basis is Basis.CURRENT_DAY
     first, last = period.first_day, window.snapshot_date if is_running else period.day_after - timedelta(1)
-    begins = f"{first.day} {first:%B %Y} to " if first.year != last.year else f"{first.day} {first:%B} to "
-    if (first.year, first.month) == (last.year, last.month):
-        begins = "" if first == last else f"{first.day} to "
-    year = f" {last.year}" if first.year != last.year else ""
-    so_far = " so far" if is_running else ""
-    return f"period {window.period}, {begins}{last.day} {last:%B}{year}{so_far}"
+    days = shown_day(last) if first == last else f"{shown_day(first)} to {shown_day(last)}"
+    return f"period {window.period}, {days}{' so far' if is_running else ''}"
 
 
 def _check_open(
