@@ -272,7 +272,7 @@ def test_wrong_password_once(run: Run, dhis2: StandIn, tmp_path: Path) -> None:
 MANUAL = "Manual push, current day, as of 2026-10-31T22:30: period 202610, 1 October 2026 to 31 October 2026 so far."
 SCHEDULED = (
     "As scheduled, each row on its own basis, as of 2026-10-31T22:30: current day, period 202610, 1 October 2026 to 31 October 2026 so far; "
-    "previous month, period 202609, 1 to 30 September."
+    "previous month, period 202609, 1 September 2026 to 30 September 2026."
 )
 
 
@@ -283,12 +283,12 @@ SCHEDULED = (
         ((), MANUAL),
         (
             ("--basis", "previous_month"),
-            "Manual push, previous month, as of 2026-10-31T22:30: period 202609, 1 to 30 September.",
+            "Manual push, previous month, as of 2026-10-31T22:30: period 202609, 1 September 2026 to 30 September 2026.",
         ),
         (("--as-scheduled",), SCHEDULED),
         (
             ("--event", '{"interval": "monthly"}'),
-            f"{SCHEDULED.partition(': ')[0]}: previous month, period 202609, 1 to 30 September.",
+            f"{SCHEDULED.partition(': ')[0]}: previous month, period 202609, 1 September 2026 to 30 September 2026.",
         ),
     ],
 )
