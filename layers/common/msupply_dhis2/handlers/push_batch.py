@@ -30,7 +30,7 @@ from msupply_dhis2.push.outcome import NOT_DELETED, STOPPED, SWITCHED_OFF, Batch
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.settings.model import PLAIN_HTTP_WARNING
-from msupply_dhis2.state.breaker import Breaker, Login, RefusedBeforeError, log_in
+from msupply_dhis2.state.breaker import Breaker, Login, log_in
 from msupply_dhis2.state.connections import read_call_limit, record_success, remember_call_limit
 from msupply_dhis2.state.dead_letters import BROKE_OFF
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
@@ -58,10 +58,7 @@ READ_SECONDS = 45.0
 time. Calls that push values have a longer time of their own."""
 
 SUCCESS_NOTED_EVERY = timedelta(minutes=1)
-
-
-type Tools = RunsInvocation[PushEnvironment]
-"""What the messages of one invocation are worked with."""
+"""That DHIS2 answered: each time costs a write."""
 
 type DeadReason = tuple[str, str]
 """Why a message goes to the dead letters: a sentence, and what kind of fault it is."""
@@ -70,7 +67,7 @@ type DeadReason = tuple[str, str]
 class BatchPush:
     """One delivery of a batch, and what is known of the deliveries before."""
 
-    def __init__(self, tools: Tools, batch: Batch, record: QueueRecord) -> None:
+    def __init__(self, tools: RunsInvocation[PushEnvironment], batch: Batch, record: QueueRecord) -> None:
         self._tools = tools
         self._batch = batch
         # Counted anew where the batch is put on the queue once more; not where it is only delivered again.
@@ -95,34 +92,29 @@ class BatchPush:
             # Only now: others may have been waited for, and the credentials corrected meanwhile.
             credentials, login = read_login(tools, settings)
             tools.logger.append_keys(user=login.user, dhis2=login.url)
-            try:
-                if login in breaker.refused:
-                    raise RefusedBeforeError(login)
-                session = self._session(login, settings, credentials)
-                is_tracked = self._is_tracked(settings)
-                if settings.only_changes and not is_tracked:
-                    # Before anything is sent: where push breaks off nobody could tell afterwards.
-                    self._invalidate_delta(settings)
-                limit, started = session.batch_size.limit, time.perf_counter()
-                done, seconds_left = self._before.settled, tools.seconds_left
-                # Until its result says otherwise: where push breaks off nobody knows what was sent.
-                ending.lingers = True
-                result = push(batch, session, settings=settings, done=done, seconds_left=seconds_left)
-                seconds = time.perf_counter() - started
-                ending.lingers, ending.held_periods = result.may_still_be_applied, result.held_periods
-                if result.outcomes:
-                    # Before anything is said about the values: what could not be noted is sent and counted again.
-                    self._note_result(result, is_tracked=is_tracked)
-                tools.metrics.add_metric(name="BatchSeconds", unit=MetricUnit.Seconds, value=seconds)
-                self._note_answer(result, login, session.batch_size.limit, limit)
-                if result.failure:
-                    raise result.failure
-            except Dhis2AuthenticationError as error:
+            session = self._session(login, settings, credentials, breaker)
+            is_tracked = self._is_tracked(settings)
+            if settings.only_changes and not is_tracked:
+                # Before anything is sent: where push breaks off nobody could tell afterwards.
+                self._invalidate_delta(settings)
+            limit, started = session.batch_size.limit, time.perf_counter()
+            done, seconds_left = self._before.settled, tools.seconds_left
+            # Until its result says otherwise: where push breaks off nobody knows what was sent.
+            ending.lingers = True
+            result = push(batch, session, settings=settings, done=done, seconds_left=seconds_left)
+            seconds = time.perf_counter() - started
+            ending.lingers, ending.held_periods = result.may_still_be_applied, result.held_periods
+            if result.outcomes:
+                # Before anything is said about the values: what could not be noted is sent and counted again.
+                self._note_result(result, is_tracked=is_tracked)
+            tools.metrics.add_metric(name="BatchSeconds", unit=MetricUnit.Seconds, value=seconds)
+            self._note_answer(result, login, session, limit)
+            if isinstance(result.failure, Dhis2AuthenticationError):
                 forget_sessions()
-                text, now = str(error), datetime.now(UTC)
-                if not (isinstance(error, RefusedBeforeError) and error.is_noted):
-                    tools.breakers.change(lambda each: each.login_refused(login, text, now))
-                raise
+                text, now = str(result.failure), datetime.now(UTC)
+                tools.breakers.change(lambda each: each.login_refused(login, text, now))
+            if result.failure:
+                raise result.failure
         return None
 
     # Before anything is sent
@@ -240,11 +232,13 @@ class BatchPush:
         for period, org_unit in sorted({(value.period, value.org_unit) for value in self._batch.values}):
             delta.invalidate(target, period, org_unit)
 
-    def _session(self, login: Login, settings: Settings, credentials: Dhis2Credentials) -> Dhis2Session:
-        """Return the session of a warm function, for as long as the login stays the same."""
+    def _session(
+        self, login: Login, settings: Settings, credentials: Dhis2Credentials, breaker: Breaker
+    ) -> Dhis2Session:
+        """Return the session of a warm function, for as long as the login stays the same and is not refused."""
         tools = self._tools
         key = (login, settings.dhis2_ca_certificate)
-        if key not in _sessions:
+        if key not in _sessions or login in breaker.refused:
             _sessions.clear()
             if settings.sends_login_in_clear_text:
                 tools.log(LogEvent.PLAIN_HTTP, WARNING, PLAIN_HTTP_WARNING)
@@ -310,34 +304,24 @@ class BatchPush:
             self._tools.count("ValuesDeleted", counts.deleted)
 
     def _note_answer(
-        self, result: BatchResult, login: Login, limit: int | None, limit_before: int | None
+        self, result: BatchResult, login: Login, session: Dhis2Session, limit_before: int | None
     ) -> None:
         """Log what became of the values, and note how DHIS2 answered."""
-        tools = self._tools
+        tools, limit, now = self._tools, session.batch_size.limit, datetime.now(UTC)
         for line in result.lines:
             tools.write(line)
         # The values are in DHIS2: sending them again because something beside them could not be noted would be worse.
         try:
             if result.answered:
                 tools.breakers.change(Breaker.answered)
-                self._note_success(login)
+                if session.noted_at is None or now - session.noted_at >= SUCCESS_NOTED_EVERY:
+                    record_success(tools.table, login.url, login.user, now)
+                    session.noted_at = now
             if limit != limit_before:
                 remember_call_limit(tools.table, login.url, limit)
         except AwsError as error:
             tools.not_noted(f"DHIS2's answer could not be noted: {error}")
 
-    def _note_success(self, login: Login) -> None:
-        """Remember that DHIS2 answered, once a minute: each time costs a write."""
-        now = datetime.now(UTC)
-        if now - _noted.get(login, _LONG_AGO) >= SUCCESS_NOTED_EVERY:
-            record_success(self._tools.table, login.url, login.user, now)
-            _noted[login] = now
-
-
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-_noted: dict[Login, datetime] = {}
-"""When it was noted last that DHIS2 answered."""
 
 _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}
 """One at most: by its login and what DHIS2's certificate is verified with."""
@@ -346,4 +330,3 @@ _sessions: dict[tuple[Login, str | None], Dhis2Session] = {}
 def forget_sessions() -> None:
     """Forget the sessions with DHIS2, as a cold start does."""
     _sessions.clear()
-    _noted.clear()

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import (
@@ -72,6 +73,8 @@ class Dhis2Session:
     read_for_each: int = 8
     sent_unread: str | None = None
     """The run whose values are sent without reading what DHIS2 holds first, because too few of them are unchanged."""
+    noted_at: datetime | None = None
+    """When it was noted last that DHIS2 answered."""
     _validators: dict[object, Validator] = field(default_factory=dict)
 
     def validator(self, batch: Batch, option_combo_field: OptionComboField) -> Validator:

@@ -241,21 +241,6 @@ def _breaker(item: Mapping[str, Any]) -> Breaker:
         ) from error
 
 
-class RefusedBeforeError(Dhis2AuthenticationError):
-    """DHIS2 refused this login earlier; it was not asked again.
-
-    ``is_noted``: it refused it to another function, for which this one waited. That one has opened the breaker, which may be
-    closed again by now, because the credentials were corrected.
-    """
-
-    def __init__(self, login: Login, *, is_noted: bool = False) -> None:
-        self.is_noted = is_noted
-        super().__init__(
-            f"DHIS2 was not asked: it has refused this version of the login of {login.user} before. If the account is "
-            "fixed in DHIS2, test the connection (make test-connection)."
-        )
-
-
 def log_in(
     breakers: BreakerTable,
     login: Login,
@@ -268,17 +253,14 @@ def log_in(
     Raises
     ------
     Dhis2AuthenticationError
-        DHIS2 refuses the login, or has refused it before and was not asked (RefusedBeforeError). The breaker is open.
+        DHIS2 refuses the login, or has refused it before and was not asked. The breaker is open.
     MsupplyDhis2Error
         Something else is wrong with DHIS2, or the table refused: without it nobody knows whether the login may be tried.
     """
-    attempt: datetime | None = None
+    attempt = _begin(breakers, login, clock, sleep)
     try:
-        attempt = _begin(breakers, login, clock, sleep)
         client.get("/api/me", {"fields": "id"})
     except Dhis2AuthenticationError as error:
-        if isinstance(error, RefusedBeforeError) and error.is_noted:
-            raise
         message, now = str(error), clock()
         breakers.change(lambda breaker: breaker.login_ended(attempt).login_refused(login, message, now))
         raise
@@ -293,10 +275,18 @@ def _begin(
 ) -> datetime | None:
     """Return until when this function alone may log in."""
     has_waited = False
+    text = (
+        f"DHIS2 was not asked: it has refused this version of the login of {login.user} before. If the account is "
+        "fixed in DHIS2, test the connection (make test-connection)."
+    )
     while True:
         claimed = breakers.change(lambda breaker: breaker.logging_in(login, clock()))
         if login in claimed.after.refused:
-            raise RefusedBeforeError(login, is_noted=has_waited)
+            if not has_waited:
+                # Another function, for which this one waited, has opened the breaker itself. It may be closed again by
+                # now, because the credentials were corrected.
+                breakers.change(lambda breaker: breaker.login_refused(login, text, clock()))
+            raise Dhis2AuthenticationError(text)
         if claimed.is_written:
             return claimed.after.login_until
         sleep(_LOOK_AGAIN_SECONDS)
