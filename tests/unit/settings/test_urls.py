@@ -75,14 +75,14 @@ def test_loopback(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_setting_url_refused(url: str) -> None:
     with pytest.raises(SettingsError) as refused:
         parse_settings(f"url: {url}")
-    assert "URL is an address of AWS or of the function itself, not of a DHIS2." in str(refused.value)
+    assert "URL is an address of AWS or of the function itself." in str(refused.value)
 
 
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "ftp://dhis2.example.org", "gopher://dhis2.example.org"]
 )
 def test_setting_url_protocols(url: str) -> None:
-    with pytest.raises(SettingsError, match="does not begin with http:// or https://"):
+    with pytest.raises(SettingsError, match="is not a web address"):
         parse_settings(f"url: {url}")
 
 
@@ -105,5 +105,5 @@ def test_database_host_refused(secret: str) -> None:
     ["service=x", "passfile=/etc/passwd", "sslcert=/a", "sslkey=/a", "sslrootcert=/a", "hostaddr=::1"],
 )
 def test_database_options_refused(option: str) -> None:
-    with pytest.raises(CredentialsError, match="something other than sslmode or host"):
+    with pytest.raises(CredentialsError, match="something after the '\\?' other than"):
         parse_database_address(f"postgresql://reader:x@db.example.org/omsupply?{option}")

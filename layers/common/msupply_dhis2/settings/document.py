@@ -47,15 +47,12 @@ def read_document(text: str) -> dict[str, Value]:
     text = text.removeprefix("\ufeff")
     if len(text) > _LONGEST:
         raise _unreadable(
-            f"The settings document has {len(text):,} characters, more than any settings need ({_LONGEST:,} at "
-            f"most). {_SAMPLE}"
+            f"The settings document has {len(text):,} characters. At most {_LONGEST:,} can be. {_SAMPLE}"
         )
     fields = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
-    if fields is None:
-        raise _unreadable(f"The settings document is empty. {_SAMPLE}")
     if not isinstance(fields, dict):
         raise _unreadable(
-            f"The settings document has no fields such as 'use_dhis2: true', each on its own line. {_SAMPLE}"
+            f"The settings document has no fields, as in 'use_dhis2: true', a line each. {_SAMPLE}"
         )
     return fields
 
@@ -65,10 +62,7 @@ def _unreadable(fault: str) -> SettingsError:
 
 
 def _too_deep(line: int) -> SettingsError:
-    return _unreadable(
-        f"Line {line}: the settings document is nested too deeply there, more than {_DEEPEST} fields or lists within one "
-        f"another. Look at the brackets or the indentation. {_SAMPLE}"
-    )
+    return _unreadable(f"Line {line}: fields are nested too deeply. Look at the brackets or the indentation.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +126,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         # An alias can make a document contain itself; nothing in the settings needs one.
         if self.check_event(yaml.AliasEvent):
-            line = self.line + 1
             raise _unreadable(
-                f"Line {line}: a value that begins with '*' is an alias of YAML, which the settings do not "
-                "take. Put it in quotes if it is text; otherwise write the value out."
+                f"Line {self.line + 1}: a value that begins with '*' is an alias of YAML. Put it in quotes."
             )
         if self.depth > _DEEPEST:
             raise _too_deep(self.line + 1)
@@ -153,7 +145,7 @@ def _read_yaml(text: str) -> Value:
         plain = "a space" if character.isspace() else 'a straight quote (")'
         raise _unreadable(
             f"Line {text.count('\n', 0, found.start(1)) + 1} has a {unicodedata.name(character)} (U+{ord(character):04X}) "
-            f"where YAML needs {plain}. Type it again in a plain text editor, not in a word processor."
+            f"where YAML needs {plain}. Type it again in a plain text editor."
         )
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -165,9 +157,8 @@ def _read_yaml(text: str) -> Value:
         else:
             said = _QUOTED.sub("'…'", error.problem or error.context or "")
             fault = (
-                f"The settings document cannot be read as YAML: {where} ({said}). "
-                "Look at the indentation, the colons and the quotes there and on the line before; a quote that is not "
-                "closed may be further up."
+                f"The settings document cannot be read as YAML: {where} ({said}). Look at the indentation, the colons and the "
+                "quotes there and on the line before; a quote that is not closed may be further up."
             )
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -195,9 +186,7 @@ def _from_node(node: yaml.Node) -> Value:
         return text.lower() in _TRUE
     if node.tag == f"{_TAG}null":
         return None
-    raise _unreadable(
-        f"Line {line}: a value that begins with '!' is a tag of YAML, which the settings do not take. Quote it."
-    )
+    raise _unreadable(f"Line {line}: a value that begins with '!' is a tag of YAML. Put it in quotes.")
 
 
 def _name(key: yaml.Node) -> str:

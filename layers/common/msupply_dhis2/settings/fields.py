@@ -8,7 +8,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -34,30 +34,6 @@ _CHECKBOXES = ("user_field_4", "user_field_7")
 _USER_FIELD = re.compile(r"user_field_\d+")
 
 
-def _split_url(url: str) -> SplitResult:
-    # No sentence shows the address: with a typing error in it, credentials may stand anywhere in it.
-    example = "Write it as in https://dhis2.example.org/hmis."
-    if any(character.isspace() or not character.isprintable() for character in url):
-        raise ValueError(f"has a blank or an unprintable character in it. {example}")
-    if "@" in url:
-        raise ValueError(
-            "has a user name or a password before an '@'. Take them out: credentials are kept in Secrets Manager "
-            "only; `make credentials` asks for them."
-        )
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a web address: its host or port cannot be read. {example}") from error
-    if parts.scheme not in {"http", "https"}:
-        raise ValueError(f"does not begin with http:// or https://. {example}")
-    if not host or port == 0:
-        raise ValueError(f"names no server, or port 0. {example}")
-    if is_forbidden(host):
-        raise ValueError(f"is an address of AWS or of the function itself, not of a DHIS2. {example}")
-    return parts
-
-
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
 _COPIED = re.compile(
     r"/(dhis-web-.*|(apps|login|login\.html|index\.html|index\.action)(/.*)?"
@@ -67,7 +43,24 @@ _COPIED = re.compile(
 
 def read_base_url(url: str) -> str:
     """Read the address of DHIS2, without the page or the part of the API that was copied with it."""
-    parts = _split_url(url)
+    # No sentence shows the address: with a typing error in it, credentials may stand anywhere in it.
+    if "@" in url:
+        raise ValueError(
+            "has a user name or a password before an '@'. Take them out: credentials are kept in Secrets Manager "
+            "only; `make credentials` asks for them."
+        )
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in _USUAL_PORTS and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or not url.isprintable() or " " in url:
+        raise ValueError(
+            "is not a web address. Write http:// or https:// and a server's name, without blanks, as in "
+            "https://dhis2.example.org/hmis."
+        )
+    if is_forbidden(parts.hostname or ""):
+        raise ValueError("is an address of AWS or of the function itself. Write that of DHIS2.")
     path = parts.path.rstrip("/")
     copied = _COPIED.search(path)
     # The same server is remembered once, in whatever case and with or without the port that goes without saying.
@@ -89,8 +82,7 @@ def read_checkbox(text: str) -> str | None:
         return None
     if _USER_FIELD.fullmatch(text) and text not in _CHECKBOXES:
         raise ValueError(
-            f"is {shown(text)}, which is not a checkbox. It takes {' or '.join(_CHECKBOXES)}, a key of the items' "
-            "custom data, or nothing."
+            f"is {shown(text)}, which is not a checkbox. Write {' or '.join(_CHECKBOXES)}, or a key of the custom data."
         )
     return text
 
@@ -109,8 +101,7 @@ def read_certificate(text: str) -> str:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError, TypeError) as error:
         raise ValueError(
-            "is not a certificate. Paste the whole PEM text, from '-----BEGIN CERTIFICATE-----' to "
-            "'-----END CERTIFICATE-----', a line each."
+            "is not a certificate. Paste the whole text, from '-----BEGIN CERTIFICATE-----' to the end, line by line."
         ) from error
     return text
 

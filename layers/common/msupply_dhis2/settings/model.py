@@ -139,47 +139,44 @@ class Settings(Tab):
             yield ("data_set_id",), _no_uid(self.data_set_id, Settings, "data_set_id_scheme")
         if self.delete_vanished and not self.only_changes:
             fault = (
-                "is on, but Only changes (only_changes) is off: what DHIS2 has acknowledged is not remembered "
-                "then. Switch Only changes on as well, or Delete vanished values off."
+                "is on, but Only changes is off: nothing remembers what DHIS2 has acknowledged. Set only_changes: true, or "
+                "delete_vanished: false."
             )
             yield ("delete_vanished",), fault
         for index, row in enumerate(self.data_elements):
-            place: Place = ("data_elements", index)
-            if place not in self._misread:
+            if ("data_elements", index) not in self._misread:
                 for name, fault in self._broken_rules_of_row(row):
-                    yield (*place, name), fault
+                    yield ("data_elements", index, name), fault
         yield from self._broken_rules_of_all_rows()
 
     def _broken_rules_of_row(self, row: DataElementRow) -> Iterator[tuple[str, str]]:
-        needed = ["metric", "active"]
         # Where it cannot be read whether a row is active, it is looked at as though it were.
-        if row.active is not False:
-            needed += ["interval", "basis", *filter(self._uses, _ROW_FIELDS_BY_SETUP)]
-        for name in needed:
+        is_inactive = row.active is False
+        for_active = () if is_inactive else ("interval", "basis", *filter(self._uses, _ROW_FIELDS_BY_SETUP))
+        for name in ("metric", "active", *for_active):
             if getattr(row, name) is None:
                 yield name, self._missing(DataElementRow, name)
-        if row.active is False:
+        if is_inactive:
             return
         option = self._uses("category_option_id") and row.category_option_id
         if option and not row.category_option_combo_id_scheme.takes(option):
             yield "category_option_id", _no_uid(option, DataElementRow, "category_option_combo_id_scheme")
         if row.prefix and self.data_element_id_scheme is Scheme.UID:
             fault = (
-                f"is {shown(row.prefix)}, but Data element ID scheme is 'uid', and a prefix before a UID makes no "
-                "UID. Leave the prefix out, or set data_element_id_scheme: code."
+                f"is {shown(row.prefix)}, but Data element ID scheme is 'uid', and a prefix and a UID together are no UID. "
+                "Leave the prefix out, or set data_element_id_scheme: code."
             )
             yield "prefix", fault
         if row.metric in FLOWS and self._label_is_too_short(row):
             fault = (
-                f"is 'previous_month', but Period format '{self.period_format}' has periods shorter than a month, "
-                "and such a period cannot hold a whole month. Set basis: current_day, or "
-                "period_format: YYYYMM."
+                f"is 'previous_month', but Period format '{self.period_format}' has periods shorter than a month, which "
+                "cannot hold a whole month. Set basis: current_day, or period_format: YYYYMM."
             )
             yield "basis", fault
 
     def _label_is_too_short(self, row: DataElementRow) -> bool:
         of_month = row.basis is Basis.PREVIOUS_MONTH and bool(self.period_format)
-        return of_month and PeriodFormat.parse(self.period_format).shorter_than_month
+        return of_month and self.period.shorter_than_month
 
     def _broken_rules_of_all_rows(self) -> Iterator[tuple[Place, str]]:
         rows = self.data_elements
@@ -189,19 +186,18 @@ class Settings(Tab):
             yield ("data_elements",), fault
         if self.setup is Setup.SINGLE_DATA_ELEMENT and len(active) > 1:
             named = ", ".join(self.row_label(index) for index, _ in active)
-            fault = (
-                f"has {len(active)} active rows ({named}), and exactly one can be{self._because_of_setup}. Set active: "
-                "false in the others."
-            )
+            fault = f"has {len(active)} active rows ({named}), and exactly one can be{self._because_of_setup}. Set active: false in the others."
             yield ("data_elements",), fault
         first: dict[tuple[str, ...], int] = {}
         for name in filter(self._uses, _ROW_FIELDS_BY_SETUP):
             for index, row in active:
-                identifier = getattr(row, name)
-                if not row.metric or not identifier:
-                    continue
                 scheme = row.category_option_combo_id_scheme if name == "category_option_id" else ""
-                same = first.setdefault((row.prefix, scheme, identifier), index)
+                identifier = getattr(row, name)
+                same = (
+                    first.setdefault((row.prefix, scheme, identifier), index)
+                    if row.metric and identifier
+                    else index
+                )
                 if same != index:
                     fault = (
                         f"sends the same as row {same + 1} ({rows[same].metric.label}): Prefix and "
@@ -223,41 +219,49 @@ class Settings(Tab):
             yield PLAIN_HTTP_WARNING
         if self.items_per_payload > _SLOW_PAYLOAD:
             yield (
-                f"No. of items per payload is {self.items_per_payload}: DHIS2 is slower with more than "
-                f"{_SLOW_PAYLOAD} values in a call. 1000 to 5000 suit it best."
+                f"No. of items per payload is {self.items_per_payload}: DHIS2 is slower with more than {_SLOW_PAYLOAD} values "
+                "in a call. 1000 to 5000 suit it best."
             )
-        of_past = [
-            (index, row)
+        past = [
+            index
             for index, row in enumerate(self.data_elements)
             if row.active and row.basis is Basis.PREVIOUS_MONTH
         ]
-        for index, row in of_past:
-            basis = (
-                f"{_title(Settings, 'data_elements')}, {self.row_label(index)}: Push data basis is 'previous_month', but "
-                f"Period format '{self.period_format}' has"
-            )
+        for index in past:
             # What adds up over a month does not fit at all, which is a fault.
-            if row.metric in FLOWS or not self.period_format:
-                continue
-            if "YYYY" in self.period_format and self.period.longer_than_month:
-                yield f"{basis} no month (MM): each month replaces the one before it in DHIS2."
-            elif self._label_is_too_short(row):
-                yield f"{basis} periods shorter than a month: the value goes to the last period of the month only."
-        if self.restate_months and not any(row.interval is Interval.MONTHLY for _, row in of_past):
+            if self.data_elements[index].metric not in FLOWS and (doubt := self._doubt_of_label()):
+                yield self._sentence(("data_elements", index, "basis"), f"is 'previous_month', but {doubt}")
+        if self.restate_months and not any(
+            self.data_elements[index].interval is Interval.MONTHLY for index in past
+        ):
             yield (
-                f"{_title(Settings, 'restate_months')} is {self.restate_months}, but no active row has the interval "
-                "'monthly' and the basis 'previous_month': nothing is computed again."
+                f"Restate months is {self.restate_months}, but no active row has the interval 'monthly' and the basis "
+                "'previous_month': nothing is computed again."
             )
-        given = {name: any(getattr(row, name) for row in self.active_rows) for name in _ROW_FIELDS_BY_SETUP}
         unused = [
-            _title(Settings if name in Settings.model_fields else DataElementRow, name)
-            for name, is_given in {"item_field_reference": self.item_field_reference, **given}.items()
-            if is_given and not self._uses(name)
+            _title(form, name)
+            for form, name, given in (
+                (Settings, "item_field_reference", [self]),
+                *((DataElementRow, name, self.active_rows) for name in _ROW_FIELDS_BY_SETUP),
+            )
+            if not self._uses(name) and any(getattr(each, name) for each in given)
         ]
         if self.customers is Reporting.NONE and self.customer_field_reference:
-            yield f"{_title(Settings, 'customer_field_reference')}: filled in but not used; Customers is 'none'."
+            yield "Customer field reference: filled in but not used; Customers is 'none'."
         if self.setup and unused:
             yield f"{joined(unused)}: filled in but not used{self._because_of_setup}."
+
+    def _doubt_of_label(self) -> str | None:
+        named = f"Period format '{self.period_format}' has"
+        if not self.period_format:
+            return None
+        if "YYYY" in self.period_format and self.period.longer_than_month:
+            return f"{named} no month (MM): each month replaces the one before it in DHIS2."
+        if self.period.shorter_than_month:
+            return (
+                f"{named} periods shorter than a month: the value goes to the last period of the month only."
+            )
+        return None
 
     def row_label(self, index: int) -> str:
         """Name a row by its metric, and where several have the same by its number too."""
