@@ -15,7 +15,7 @@ from msupply_dhis2.domain.reading import shown, what_is_wrong
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.document import read_document
-from msupply_dhis2.settings.fields import DataElementRow, Form, Tab
+from msupply_dhis2.settings.fields import DataElementRow, Tab
 from msupply_dhis2.settings.urls import is_this_machine
 from msupply_dhis2.text import Choice, as_word, joined
 
@@ -134,9 +134,9 @@ class Settings(Tab):
     def _broken_rules(self) -> Iterator[tuple[Place, str]]:
         for name in (*_ALWAYS_NEEDED, *filter(self._uses, ["item_field_reference"])):
             if getattr(self, name) is None:
-                yield (name,), self._missing(Settings, name)
+                yield (name,), self._missing(name)
         if self.data_set_id and not self.data_set_id_scheme.takes(self.data_set_id):
-            yield ("data_set_id",), _no_uid(self.data_set_id, Settings, "data_set_id_scheme")
+            yield ("data_set_id",), _no_uid(self.data_set_id, "data_set_id_scheme")
         if self.delete_vanished and not self.only_changes:
             fault = (
                 "is on, but Only changes is off: nothing remembers what DHIS2 has acknowledged. Set only_changes: true, or "
@@ -155,12 +155,12 @@ class Settings(Tab):
         for_active = () if is_inactive else ("interval", "basis", *filter(self._uses, _ROW_FIELDS_BY_SETUP))
         for name in ("metric", "active", *for_active):
             if getattr(row, name) is None:
-                yield name, self._missing(DataElementRow, name)
+                yield name, self._missing(name)
         if is_inactive:
             return
         option = self._uses("category_option_id") and row.category_option_id
         if option and not row.category_option_combo_id_scheme.takes(option):
-            yield "category_option_id", _no_uid(option, DataElementRow, "category_option_combo_id_scheme")
+            yield "category_option_id", _no_uid(option, "category_option_combo_id_scheme")
         if row.prefix and self.data_element_id_scheme is Scheme.UID:
             fault = (
                 f"is {shown(row.prefix)}, but Data element ID scheme is 'uid', and a prefix and a UID together are no UID. "
@@ -201,14 +201,14 @@ class Settings(Tab):
                 if same != index:
                     fault = (
                         f"sends the same as row {same + 1} ({rows[same].metric.label}): Prefix and "
-                        f"{_title(DataElementRow, name)} are equal, so one would overwrite the other in DHIS2. "
+                        f"{_title(name)} are equal, so one would overwrite the other in DHIS2. "
                         "Change one of them, or set active: false in one of the rows."
                     )
                     yield ("data_elements", index), fault
 
-    def _missing(self, form: type[Form], name: str) -> str:
+    def _missing(self, name: str) -> str:
         reason = self._because_of_setup if name in NEEDED_BY else ""
-        field = form.model_fields[name]
+        field = _FIELDS[name]
         if isinstance(field.annotation, type) and issubclass(field.annotation, Choice):
             return f"is missing{reason}. Set {name} to one of: {', '.join(field.annotation)}."
         example = field.examples[0] if field.examples else "true"
@@ -238,14 +238,9 @@ class Settings(Tab):
                 f"Restate months is {self.restate_months}, but no active row has the interval 'monthly' and the basis "
                 "'previous_month': nothing is computed again."
             )
-        unused = [
-            _title(form, name)
-            for form, name, given in (
-                (Settings, "item_field_reference", [self]),
-                *((DataElementRow, name, self.active_rows) for name in _ROW_FIELDS_BY_SETUP),
-            )
-            if not self._uses(name) and any(getattr(each, name) for each in given)
-        ]
+        of_rows = {name: any(getattr(row, name) for row in self.active_rows) for name in _ROW_FIELDS_BY_SETUP}
+        given = {"item_field_reference": self.item_field_reference, **of_rows}
+        unused = [_title(name) for name in given if given[name] and not self._uses(name)]
         if self.customers is Reporting.NONE and self.customer_field_reference:
             yield "Customer field reference: filled in but not used; Customers is 'none'."
         if self.setup and unused:
@@ -275,35 +270,35 @@ class Settings(Tab):
         return {place: self._sentence(place, faults[place]) for place in sorted(faults, key=_order)}
 
     def _sentence(self, place: Place, fault: str) -> str:
-        title = _title(Settings, str(place[0]))
         match place:
-            case ("data_elements", int() as index):
-                return f"{title}, {self.row_label(index)}: {fault}"
-            case ("data_elements", int() as index, name, *_):
-                return f"{title}, {self.row_label(index)}: {_title(DataElementRow, str(name))} {fault}"
+            case ("data_elements", int() as index, *names):
+                of_field = "".join(f"{_title(str(name))} " for name in names)
+                return f"{_title('data_elements')}, {self.row_label(index)}: {of_field}{fault}"
             case _:
-                return f"{title} {fault}"
+                return f"{_title(str(place[0]))} {fault}"
 
 
-def _no_uid(value: str, form: type[Form], scheme: str) -> str:
+_FIELDS = Settings.model_fields | DataElementRow.model_fields
+
+
+def _no_uid(value: str, scheme: str) -> str:
     return (
-        f"is {shown(value)}, which is not a UID, but {_title(form, scheme)} is 'uid': a UID has 11 letters and digits, the "
+        f"is {shown(value)}, which is not a UID, but {_title(scheme)} is 'uid': a UID has 11 letters and digits, the "
         f"first of them a letter. Copy the UID from DHIS2, or set {scheme}: code if it is a code."
     )
 
 
-def _title(form: type[Form], name: str) -> str:
-    field = form.model_fields.get(name)
-    return str(field.title) if field else shown(name)
-
-
-_FIELDS = (*Settings.model_fields, *DataElementRow.model_fields)
+def _title(name: str) -> str:
+    return str(_FIELDS[name].title) if name in _FIELDS else shown(name)
 
 
 def _order(place: Place) -> list[int]:
     """Sort as the tab does: by field, by row and by the row's field; unknown fields last."""
-    known = dict(zip(_FIELDS, range(len(_FIELDS)), strict=True))
-    return [part if isinstance(part, int) else known.get(part, len(known)) for part in place]
+    names = [*_FIELDS]
+    return [
+        part if isinstance(part, int) else names.index(part) if part in names else len(names)
+        for part in place
+    ]
 
 
 def parse_settings(document: str, *, url: str | None = None) -> Settings:
