@@ -32,6 +32,7 @@ from msupply_dhis2.dhis2.models import (
     Reference,
     Server,
     User,
+    by_identifier,
     parse,
     parse_list,
 )
@@ -329,29 +330,19 @@ class MetadataCache:
     other_org_units: dict[str, OrgUnit | None] = field(default_factory=dict)
     unknown_combos: dict[tuple[Scheme, str], Sequence[OptionCombo] | None] = field(default_factory=dict)
     lock_exceptions: frozenset[tuple[str, str]] | None = None
-    _combos: dict[tuple[str, Scheme], Mapping[str, OptionCombo]] = field(default_factory=dict)
     _locks_asked_for: bool = False
     _look_alikes: dict[str, LookAlikes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         elements = self.data_set.data_elements
-        self.data_elements = _by_identifier(elements, self.schemes.data_element)
-        self.org_units = _by_identifier(self.data_set.org_units, self.schemes.org_unit)
+        self.data_elements = by_identifier(elements, self.schemes.data_element)
+        self.org_units = by_identifier(self.data_set.org_units, self.schemes.org_unit)
         each = [self.data_set.category_combo, *[element.category_combo for element in elements]]
         self.combos_in_use = {among.id: among for among in each if among}
 
     def server_date(self, now: float) -> datetime:
         """Return the date and time on the server, from the clock's present reading."""
         return self.server.server_date + timedelta(seconds=now - self.read_at)
-
-    def combos(self, among: CategoryCombo | None, scheme: Scheme) -> Mapping[str, OptionCombo]:
-        """Return all option combos of a category combo by identifier."""
-        if among is None:
-            return {}
-        key = among.id, scheme
-        if key not in self._combos:
-            self._combos[key] = _by_identifier(among.category_option_combos, scheme)
-        return self._combos[key]
 
     def hint(
         self, identifier: str, kind: Literal["data element", "org unit", "option combo"], scheme: Scheme
@@ -361,9 +352,7 @@ class MetadataCache:
         if key not in self._look_alikes:
             among: Iterable[str] = self.data_elements if kind == "data element" else self.org_units
             if kind == "option combo":
-                among = (
-                    each for combos in self.combos_in_use.values() for each in self.combos(combos, scheme)
-                )
+                among = (each for combo in self.combos_in_use.values() for each in combo.by_scheme[scheme])
             self._look_alikes[key] = LookAlikes(among)
         alike = self._look_alikes[key].to(identifier)
         if alike is None:
@@ -387,7 +376,7 @@ class MetadataCache:
             if combo is not None
         }
         for scheme, identifier in named - self.unknown_combos.keys():
-            if any(identifier in self.combos(among, scheme) for among in self.combos_in_use.values()):
+            if any(identifier in combo.by_scheme[scheme] for combo in self.combos_in_use.values()):
                 continue
             with suppress(Dhis2PermanentError):
                 meant: Sequence[OptionCombo] | None = None
@@ -406,12 +395,6 @@ class MetadataCache:
             self._locks_asked_for = True
 
 
-def _by_identifier[Thing: Identified](things: Iterable[Thing], scheme: Scheme) -> dict[str, Thing]:
-    if scheme is Scheme.UID:
-        return {thing.id: thing for thing in things}
-    return {thing.code: thing for thing in things if thing.code is not None}
-
-
 def _look_up[Thing: Identified](
     model: type[Thing],
     client: ReadsDhis2,
@@ -423,5 +406,5 @@ def _look_up[Thing: Identified](
     """Add to the others what is not known yet."""
     unknown = sorted(set(identifiers) - known.keys() - others.keys())
     with suppress(Dhis2PermanentError):
-        found = _by_identifier(find(model, client, unknown, scheme), scheme)
+        found = by_identifier(find(model, client, unknown, scheme), scheme)
         others |= {identifier: found.get(identifier) for identifier in unknown}

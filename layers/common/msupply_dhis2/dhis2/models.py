@@ -4,7 +4,7 @@ Only what decides whether a value fits is kept, in the words of DHIS2's own meta
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property
 from typing import Annotated, Protocol
@@ -123,6 +123,12 @@ class Identified(Answered):
         return identifier == self.identifier(scheme)
 
 
+def by_identifier[Thing: Identified](things: Iterable[Thing], scheme: Scheme) -> dict[str, Thing]:
+    """Return those that a scheme identifies, by what it calls them."""
+    named = ((thing.identifier(scheme), thing) for thing in things)
+    return {identifier: thing for identifier, thing in named if identifier is not None}
+
+
 class OptionCombo(Identified):
     """A category option combo, of data elements or (as an attribute option combo) of data sets.
 
@@ -138,6 +144,11 @@ class CategoryCombo(Answered):
     id: str
     category_option_combos: tuple[OptionCombo, ...] = ()
 
+    @cached_property
+    def by_scheme(self) -> Mapping[Scheme, Mapping[str, OptionCombo]]:
+        """Its option combos by their identifiers in each scheme."""
+        return {scheme: by_identifier(self.category_option_combos, scheme) for scheme in Scheme}
+
 
 class CategoryOption(Identified):
     """A category option of an option combo, and for when, where (``org_units`` and below; none is no limit) and whom."""
@@ -149,7 +160,9 @@ class CategoryOption(Identified):
     """``None`` where the server does not say."""
 
 
-class _HasCategoryCombo(Identified):
+class HasCategoryCombo(Identified):
+    """What option combos are of: a data element, or a data set."""
+
     category_combo: Annotated[CategoryCombo | None, WrapValidator(_shared)] = None
 
     @property
@@ -157,12 +170,18 @@ class _HasCategoryCombo(Identified):
         """Those of its category combo; the attribute option combos of a data set."""
         return self.category_combo.category_option_combos if self.category_combo else ()
 
+    def find_combo(self, identifier: str | None, scheme: Scheme) -> OptionCombo | None:
+        """Find one of them; where none is named, the only one that there is."""
+        if identifier is not None:
+            return self.category_combo.by_scheme[scheme].get(identifier) if self.category_combo else None
+        return self.option_combos[0] if len(self.option_combos) == 1 else None
+
 
 class _Membership(Answered):
     data_set: Reference | None = None
 
 
-class DataElement(_HasCategoryCombo):
+class DataElement(HasCategoryCombo):
     """A data element. Its category combo is its own, or the one that the data set has for it instead."""
 
     value_type: str
@@ -202,7 +221,7 @@ class InputPeriod(Answered):
     closing_date: Day = None
 
 
-class DataSet(_HasCategoryCombo):
+class DataSet(HasCategoryCombo):
     """The data set that the values belong to.
 
     ``may_write`` is ``None`` where the server does not say. ``workflow`` is the UID of its approval workflow.

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
 from msupply_dhis2.dhis2.import_request import SentValue
 from msupply_dhis2.dhis2.metadata import MetadataCache
-from msupply_dhis2.dhis2.models import CategoryCombo, DataElement, OptionCombo, Server
+from msupply_dhis2.dhis2.models import DataElement, HasCategoryCombo, Server
 from msupply_dhis2.dhis2.period_rules import DATA_ELEMENT, UNTIMELY, PeriodRules
 from msupply_dhis2.domain.choices import OptionComboField, Scheme
 from msupply_dhis2.domain.data_value import DataValue, DataValueKey, Identifier
@@ -105,10 +105,9 @@ class ValueRules:
 
     def has_unseen_combos(self, data_elements: Collection[str]) -> bool:
         """Whether the option combos of the data set, or of one of them, are hidden from the user."""
-        elements = (self._known.data_elements.get(identifier) for identifier in data_elements)
-        return not self._data_set.option_combos or any(
-            element is not None and not element.option_combos for element in elements
-        )
+        known = self._known.data_elements
+        owners = (self._data_set, *(known[each] for each in data_elements if each in known))
+        return not all(owner.option_combos for owner in owners)
 
     def reject_all(self, values: Sequence[DataValue]) -> tuple[ValueOutcome, ...] | None:
         """Reject all values where none can fit, whatever their option combos are; ``None`` where one may.
@@ -128,8 +127,8 @@ class ValueRules:
 
     def has_expired(self, periods: Collection[str]) -> bool:
         """Whether a period is past the expiry days, or nearly: then the exceptions are worth reading."""
-        found = (self._periods.find(label) for label in periods)
-        return any(period is not None and self._periods.may_be_expired(period) for period in found)
+        found = filter(None, map(self._periods.find, periods))
+        return any(map(self._periods.may_be_expired, found))
 
     def validate(self, values: Sequence[DataValue]) -> tuple[Validated, ...]:
         """Decide about values that are sent together."""
@@ -168,15 +167,15 @@ class ValueRules:
         if element is None:
             return _What((self._strange_data_element(data_element),))
         category, attribute = self._places(identifier, scheme, element)
-        theirs, ours = element.category_combo, self._data_set.category_combo
-        of_element, of_data_set = self._combo(category, theirs, scheme), self._combo(attribute, ours, scheme)
+        of_element = element.find_combo(category, scheme)
+        of_data_set = self._data_set.find_combo(attribute, scheme)
         if of_element is not None and of_data_set is not None:
             return _What((), element, (of_element.id, of_data_set.id))
         faults = []
         if of_element is None:
-            faults.append(self._no_combo(_CATEGORY, category, scheme, ours))
+            faults.append(self._no_combo(_CATEGORY, category, scheme, self._data_set))
         if of_data_set is None:
-            faults.append(self._no_combo(_ATTRIBUTE, attribute, scheme, theirs))
+            faults.append(self._no_combo(_ATTRIBUTE, attribute, scheme, element))
         return _What(faults, element)
 
     def _strange_data_element(self, identifier: str) -> Reason:
@@ -195,28 +194,19 @@ class ValueRules:
         given = category or attribute
         if self._option_combo_field is not OptionComboField.AUTO or given is None or (category and attribute):
             return category, attribute
-        if given in self._known.combos(self._data_set.category_combo, scheme):
+        if self._data_set.find_combo(given, scheme):
             return None, given
-        if given in self._known.combos(element.category_combo, scheme):
+        if element.find_combo(given, scheme):
             return given, None
         # It belongs to neither: where there is something to choose from, it was meant to be.
         return (None, given) if len(self._data_set.option_combos) > 1 else (given, None)
 
-    def _combo(
-        self, identifier: str | None, among: CategoryCombo | None, scheme: Scheme
-    ) -> OptionCombo | None:
-        """Find an option combo; where none is named, the only one that there is."""
-        if identifier is not None:
-            return self._known.combos(among, scheme).get(identifier)
-        combos = among.category_option_combos if among else ()
-        return combos[0] if len(combos) == 1 else None
-
     def _no_combo(
-        self, kind: _Kind, identifier: str | None, scheme: Scheme, elsewhere: CategoryCombo | None
+        self, kind: _Kind, identifier: str | None, scheme: Scheme, elsewhere: HasCategoryCombo
     ) -> Reason:
         meant = self._known.unknown_combos.get((scheme, identifier or ""))
         if meant is None:
-            hint = f". It is {kind.other}" if identifier in self._known.combos(elsewhere, scheme) else ""
+            hint = f". It is {kind.other}" if identifier and elsewhere.find_combo(identifier, scheme) else ""
             before = f"{kind.name} option combo: `{identifier or 'null'}` must be part of category combo of {kind.of}"
             return Reason(kind.not_part, f"{before}: `{DATA_ELEMENT}`{hint}")
         if meant:
