@@ -21,7 +21,6 @@ from msupply_dhis2.dhis2.import_request import Schemes
 from msupply_dhis2.dhis2.models import (
     Answered,
     CategoryCombo,
-    CategoryOption,
     DataElement,
     DataSet,
     Identified,
@@ -56,8 +55,10 @@ _PERIODS_A_CALL = 50
 """With 20 characters each in the address an org unit and a period, far below the 7,000 that always pass."""
 
 _ORG_UNIT_FIELDS = "id,code,name,path,openingDate,closedDate"
-_OPTION_COMBO_FIELDS = "id,code,name,categoryCombo[id]"
-_CATEGORY_OPTION_FIELDS = "id,code,name,startDate,endDate,organisationUnits[id],access[data[write]]"
+_OPTION_COMBO_FIELDS = (
+    "id,code,name,categoryCombo[id],"
+    "categoryOptions[id,code,name,startDate,endDate,organisationUnits[id],access[data[write]]]"
+)
 _CATEGORY_COMBO_FIELDS = "categoryCombo[id,categoryOptionCombos[id,code,name]]"
 _DATA_ELEMENT_FIELDS = (
     "id,code,name,valueType,aggregationType,zeroIsSignificant,optionSet[id],dataSetElements[dataSet[id]],"
@@ -108,14 +109,6 @@ def find_category_option(client: ReadsDhis2, identifier: str, scheme: Scheme) ->
     """Find the option combos of a category option, whose identifier is easily taken for theirs; none if there is none."""
     found = find(_CombosOfOption, client, [identifier], scheme)
     return tuple(combo for option in found for combo in option.category_option_combos)
-
-
-def find_category_options(
-    client: ReadsDhis2, combos: Collection[str]
-) -> dict[str, tuple[CategoryOption, ...]]:
-    """Find the category options of option combos, by the UIDs of the latter."""
-    found = find(_OptionsOfCombo, client, combos, Scheme.UID)
-    return {combo.id: combo.category_options for combo in found}
 
 
 def find_approved(
@@ -249,18 +242,10 @@ class _CombosOfOption(Identified):
     category_option_combos: tuple[OptionCombo, ...] = ()
 
 
-class _OptionsOfCombo(Identified):
-    category_options: tuple[CategoryOption, ...] = ()
-
-
 _LISTS: dict[type[Answered], tuple[str, str]] = {
     OrgUnit: ("/api/organisationUnits", _ORG_UNIT_FIELDS),
     DataElement: ("/api/dataElements", _DATA_ELEMENT_FIELDS),
     OptionCombo: ("/api/categoryOptionCombos", _OPTION_COMBO_FIELDS),
-    _OptionsOfCombo: (
-        "/api/categoryOptionCombos",
-        f"id,code,name,categoryOptions[{_CATEGORY_OPTION_FIELDS}]",
-    ),
     _CombosOfOption: ("/api/categoryOptions", f"id,code,name,categoryOptionCombos[{_OPTION_COMBO_FIELDS}]"),
 }
 """Where each kind is listed, and what of it is asked for."""

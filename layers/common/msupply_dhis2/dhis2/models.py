@@ -132,10 +132,11 @@ def by_identifier[Thing: Identified](things: Iterable[Thing], scheme: Scheme) ->
 class OptionCombo(Identified):
     """A category option combo, of data elements or (as an attribute option combo) of data sets.
 
-    ``category_combo`` is the UID of what it belongs to, where it was not read as a part of that.
+    ``category_combo`` is the UID of what it belongs to. It and the category options are told where it was asked for by itself.
     """
 
     category_combo: str = Field("", validation_alias=AliasPath("categoryCombo", "id"))
+    category_options: tuple["CategoryOption", ...] = ()
 
 
 class CategoryCombo(Answered):

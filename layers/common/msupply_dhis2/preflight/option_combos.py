@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import chain
 
-from msupply_dhis2.dhis2.metadata import find, find_category_option, find_category_options
+from msupply_dhis2.dhis2.metadata import find, find_category_option
 from msupply_dhis2.dhis2.models import CategoryOption, DataElement, DataSet, OptionCombo
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Period, PeriodFormat, add_days
@@ -201,7 +201,8 @@ def check_category_options(facts: Facts, data_set: DataSet, used: UsedCombos) ->
     Their dates and org units count for attribute option combos only, their sharing for all.
     """
     try:
-        options = find_category_options(facts.client, [combo.id for combo in used])
+        found = find(OptionCombo, facts.client, [combo.id for combo in used], Scheme.UID)
+        options = {combo.id: combo.category_options for combo in found}
     except Dhis2Error as error:
         return noted(f"Whether the category options take the values cannot be read. {error}")
     faults = [
