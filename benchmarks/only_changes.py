@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
+from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
@@ -157,7 +158,7 @@ class Memory(DeltaTable):
             assert batch.tracking is not None  # noqa: S101 - tells mypy: these are made with records
             places = frozenset(range(len(batch.values)))
             self.applied[batch.batch_id, batch.tracking.attempt_id] = DeliveryState(
-                places, places, began.timestamp(), (began + PUSH_TAKES).timestamp()
+                places, places, int(began.timestamp()), ceil((began + PUSH_TAKES).timestamp())
             )
             self.units.write(0)
 

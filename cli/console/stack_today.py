@@ -93,7 +93,7 @@ def recent_runs(stack: Stack, since: datetime) -> tuple[list[Run], list[str]]:
     table = stack.table("RunsTable")
     keys = [run_key(run_id) for run_id in islice(Runs(table).recent(since), MOST_RUNS)]
     runs, damaged = [], []
-    for item in read_items(table, keys, "reading the last runs"):
+    for item in read_items(table, keys):
         try:
             runs.append(run_of(item))
         except DamagedRowError as error:

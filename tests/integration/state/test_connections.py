@@ -60,7 +60,7 @@ def test_last_of_any_user(aws: Aws) -> None:
 
 def test_missing_table(aws: Aws) -> None:
     aws.table.delete()
-    with pytest.raises(AwsError, match="noting the last successful connection"):
+    with pytest.raises(AwsError, match="while changing the table stack"):
         record_success(aws.table, URL, "pusher", EARLY)
 
 

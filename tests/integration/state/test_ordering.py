@@ -117,9 +117,9 @@ def test_concurrent_claims(aws: Aws) -> None:
     revisions = revisions_of(age(1).snapshots, age(1).read_at)
     read, hurried = slow._read, False  # noqa: SLF001 - another run comes between reading and writing
 
-    def read_and_be_overtaken(period: str, org_units: "object") -> object:
+    def read_and_be_overtaken(rows: "object") -> object:
         nonlocal hurried
-        found = read(period, org_units)  # type: ignore[arg-type]
+        found = read(rows)  # type: ignore[arg-type]
         if not hurried:
             hurried = True
             claim(aws, age(2), second)

@@ -55,16 +55,29 @@ def message(number: int = 1, values: int = 10, attempt_id: str = "s1") -> Messag
 def settle(
     runs: Runs, of: Message, before: DeliveryState, *places: int, counter: str = "stored", minute: int = 0
 ) -> frozenset[int]:
-    chosen = frozenset(places)
     return runs.settle(
         of,
         before,
-        settled=chosen,
-        applied=chosen,
+        dict.fromkeys(places, counter),
+        applied=frozenset(places),
         began=NOW + minute * MINUTE,
         ended=NOW + (minute + 1) * MINUTE,
-        counts=lambda new: {counter: len(new)},
     )
+
+
+def give_up(
+    runs: Runs, before: DeliveryState | None = None, reason: DeadLetterReason = REASON
+) -> DeliveryState:
+    before = before or runs.read(message(), NOW)
+    return runs.change(message(), before, lambda state: state.dead(reason))
+
+
+def requeue(runs: Runs, before: DeliveryState | None = None) -> DeliveryState:
+    return runs.change(message(), before or runs.read(message(), NOW), DeliveryState.requeued)
+
+
+def expire(runs: Runs, before: DeliveryState) -> DeliveryState:
+    return runs.change(message(), before, DeliveryState.expired)
 
 
 def run_of(runs: Runs) -> Run:
@@ -157,24 +170,24 @@ def test_dead_letter_counted_back(
     settle(runs, message(), runs.read(message(), NOW), 0, 1, 2)
     runs.note_failure(message(), NOW)
     assert runs.note_failure(message(), NOW) == 2
-    runs.dead_letter(message(), runs.read(message(), NOW), REASON)
+    give_up(runs)
     dead = runs.read(message(), NOW)
     assert (dead.dead_letter, dead.failures) == (REASON, 2)
-    assert runs.dead_letter(message(), dead, replace(REASON, reason="Another.")) == dead
+    assert give_up(runs, dead, replace(REASON, reason="Another.")) == dead
     assert runs.dead_letters(NOW) == ([(message(), dead)], ())
     assert runs.dead_letters(REASON.at + MINUTE) == ([], ())
     assert run_of(runs).counts == Counts(queued=10, stored=3, dead=7)
 
-    expired = runs.expire(message(), dead)
+    expired = expire(runs, dead)
     assert run_of(runs).counts == Counts(queued=10, stored=3, expired=7)
-    assert runs.expire(message(), dead) == expired == runs.read(message(), NOW)
-    assert runs.dead_letter(message(), expired, REASON).dead_letter == REASON
+    assert expire(runs, dead) == expired == runs.read(message(), NOW)
+    assert give_up(runs, expired, REASON).dead_letter == REASON
     assert run_of(runs).counts == Counts(queued=10, stored=3, dead=7)
 
-    alive = runs.requeue(message(), dead)
+    alive = requeue(runs, dead)
     assert (alive.dead_letter, alive.failures) == (None, 0)
-    assert runs.requeue(message(), dead) == alive
-    assert runs.expire(message(), dead) == alive
+    assert requeue(runs, dead) == alive
+    assert expire(runs, dead) == alive
     assert runs.dead_letters(NOW) == ([], ())
     assert run_of(runs).counts == Counts(queued=10, stored=3, waiting=7)
     settle(runs, message(), alive, *range(10))
@@ -185,10 +198,10 @@ def test_settled_after_given_up(
     runs: Runs,
 ) -> None:
     being_sent = runs.read(message(), NOW)
-    runs.dead_letter(message(), being_sent, REASON)
+    give_up(runs, being_sent, REASON)
     settle(runs, message(), being_sent, *range(7))
     assert run_of(runs).counts == Counts(queued=10, stored=7, dead=3)
-    alive = runs.requeue(message(), runs.read(message(), NOW))
+    alive = requeue(runs)
     assert run_of(runs).counts == Counts(queued=10, stored=7, waiting=3)
     settle(runs, message(), alive, *range(10))
     assert run_of(runs).counts == Counts(queued=10, stored=10)
@@ -331,12 +344,12 @@ def test_repeated_part(runs: Runs) -> None:
 
 def test_requeued_is_open(runs: Runs) -> None:
     settle(runs, message(), runs.read(message(), NOW), 0)
-    runs.dead_letter(message(), runs.read(message(), NOW), REASON)
+    give_up(runs)
     first = runs.close(RUN, None, NOW)
     assert first is not None
     assert first.outcome is Outcome.INCOMPLETE
     assert "make redrive" in last_line(first).message
-    runs.requeue(message(), runs.read(message(), NOW))
+    requeue(runs)
     assert run_of(runs).ended_at is None
     settle(runs, message(), runs.read(message(), NOW), *range(10))
     second = runs.close(RUN, None, NOW)
@@ -364,11 +377,9 @@ def superseded(runs: Runs) -> None:
     runs.settle(
         message(),
         runs.read(message(), NOW),
-        settled=frozenset(range(10)),
-        applied=frozenset(),
+        dict.fromkeys(range(10), "superseded"),
         began=NOW,
         ended=NOW,
-        counts=lambda new: {"superseded": len(new)},
         superseded_by=frozenset({NEWER}),
     )
 

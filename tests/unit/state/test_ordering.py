@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msupply_dhis2.settings import Scheme
-from msupply_dhis2.state.ordering.claims import OLDEST, Claim, LatestRevisions, Revision, mark_of
+from msupply_dhis2.state.ordering import claims
+from msupply_dhis2.state.ordering.claims import ANY, OLDEST, Claim, Claims, Revision, mark_of
 from msupply_dhis2.state.ordering.in_flight import MOST_ORG_UNITS, InFlightMessage, org_units_of
 from tests.support.batches import value_of
 
@@ -40,37 +41,36 @@ def test_latest_claim(made: list[tuple[Claim, set[bytes]]], floor: Revision, cha
             latest[mark] = max(claim, latest.get(mark, claim))
     shuffled = list(made)
     chance.shuffle(shuffled)
-    claims = LatestRevisions()
+    made_so: Claims = {}
     for claim, claimed in shuffled:
-        claims.claim(claim, claimed)
-    read = LatestRevisions.read(claims.written())
-    assert read == claims
+        for mark in claimed:
+            claims.add(made_so, mark, claim)
+    read = claims.read(claims.written(made_so))
+    assert read == made_so == latest
     # What could not be read may have been claimed by any.
-    unknown = LatestRevisions(read.claims, Claim(floor, ""))
-    assert LatestRevisions.read(unknown.written()) == unknown
-    assert {mark: unknown.latest(mark) for mark in latest} == {
+    unknown = read | {ANY: Claim(floor, "")}
+    assert claims.read(claims.written(unknown)) == unknown
+    assert {mark: claims.latest(unknown, mark) for mark in latest} == {
         mark: max(each, Claim(floor, "")) for mark, each in latest.items()
     }
-    assert unknown.latest(b"nobody") == Claim(floor, "")
-    assert {mark: read.latest(mark) for mark in latest} == latest
-    assert read.latest(b"nobody") is None
+    assert claims.latest(unknown, b"nobody") == Claim(floor, "")
+    assert {mark: claims.latest(read, mark) for mark in latest} == latest
+    assert claims.latest(read, b"nobody") is None
     # Each once: what nobody holds any more takes no room.
-    assert sum(len(each["marks"]) for each in claims.written()) == 6 * len(latest)
+    assert sum(len(each["marks"]) for each in claims.written(made_so)) == 6 * len(latest)
 
 
 @given(st.dictionaries(claims_made, st.sets(marks, min_size=1, max_size=4), min_size=1, max_size=3))
 def test_cut_claims(held: dict[Claim, set[bytes]]) -> None:
-    written = LatestRevisions({mark: claim for claim, marks in held.items() for mark in marks}).written()
+    written = claims.written({mark: claim for claim, marks in held.items() for mark in marks})
     written[-1]["marks"] = bytes(written[-1]["marks"][:-1])  # type: ignore[arg-type]  # they are bytes
     with pytest.raises(ValueError, match="incomplete"):
-        LatestRevisions.read(written)
+        claims.read(written)
 
 
 def test_org_unit_size() -> None:
-    claims = LatestRevisions()
     values = [value_of(f"element{number}", "1") for number in range(6_000)]
-    claims.claim(Claim(OLDEST, "run"), (mark_of(value, Scheme.UID) for value in values))
-    (written,) = claims.written()
+    (written,) = claims.written({mark_of(value, Scheme.UID): Claim(OLDEST, "run") for value in values})
     assert len(written["marks"]) == 6 * 6_000
 
 

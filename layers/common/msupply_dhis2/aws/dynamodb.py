@@ -6,6 +6,7 @@ DynamoDB refuses for the moment is asked again below all of that, by ``wait_wher
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import batched
 from random import random
@@ -52,7 +53,6 @@ class Change:
         self._values: dict[str, Any] = {}
         self._clauses: dict[str, list[str]] = {}
         self._conditions: list[str] = []
-        self.deletes = False
 
     def set(self, values: Mapping[str, object]) -> Self:
         """Set attributes; ``None`` removes one."""
@@ -86,19 +86,14 @@ class Change:
             self._clause("REMOVE", self._name(name))
         return self
 
-    def delete(self) -> Self:
-        """Delete the item, instead of all else."""
-        self.deletes = True
+    def if_absent(self, name: str) -> Self:
+        """Only where an attribute is not there; a key's: where there is no item."""
+        self._conditions.append(f"attribute_not_exists({self._name(name)})")
         return self
 
-    def if_absent(self, *names: str) -> Self:
-        """Only where these attributes are not there; a key's: where there is no item."""
-        self._conditions += [f"attribute_not_exists({self._name(name)})" for name in names]
-        return self
-
-    def if_present(self, *names: str) -> Self:
-        """Only where these attributes are there."""
-        self._conditions += [f"attribute_exists({self._name(name)})" for name in names]
+    def if_present(self, name: str) -> Self:
+        """Only where an attribute is there."""
+        self._conditions.append(f"attribute_exists({self._name(name)})")
         return self
 
     def if_equal(self, name: str, value: object) -> Self:
@@ -116,7 +111,7 @@ class Change:
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of ``update_item``, or of ``delete_item``."""
+        """Return the arguments of ``update_item``."""
         given: dict[str, Any] = {"Key": self._key}
         if self._clauses:
             expressions = [f"{verb} {', '.join(clauses)}" for verb, clauses in self._clauses.items()]
@@ -141,41 +136,36 @@ class Change:
         return f":{name}"
 
 
-def change_item(table: "Table", change: Change, doing: str) -> bool:
+def change_item(table: "Table", change: Change) -> bool:
     """Change an item; ``False`` where a condition is not met, and nothing was changed."""
-    client = table.meta.client
-    change_it = table.delete_item if change.deletes else table.update_item
-    with aws_faults(doing, client):
+    with _faults("changing", table):
         try:
-            change_it(**change.arguments())
-        except client.exceptions.ConditionalCheckFailedException:
+            table.update_item(**change.arguments())
+        except table.meta.client.exceptions.ConditionalCheckFailedException:
             return False
     return True
 
 
-def change_and_read(table: "Table", change: Change, doing: str) -> Mapping[str, Any]:
+def change_and_read(table: "Table", change: Change) -> Mapping[str, Any]:
     """Change an item without any condition, and return it as it is then."""
-    with aws_faults(doing, table.meta.client):
+    with _faults("changing", table):
         return table.update_item(**change.arguments(), ReturnValues="ALL_NEW")["Attributes"]
 
 
-def change_items(table: "Table", changes: Sequence[Change], doing: str) -> frozenset[int]:
+def change_items(table: "Table", changes: Sequence[Change]) -> frozenset[int]:
     """Change several items of a table, 100 at most and each of them once, or none of them.
 
     Return the indexes of the changes whose conditions are not met; where there is any, nothing was changed.
     """
     client = table.meta.client
-    items: Any = [
-        {"Delete" if change.deletes else "Update": {"TableName": table.name, **change.arguments()}}
-        for change in changes
-    ]
-    with aws_faults(doing, client):
+    items: Any = [{"Update": {"TableName": table.name, **change.arguments()}} for change in changes]
+    with _faults("changing", table):
         try:
             client.transact_write_items(TransactItems=items)
         except client.exceptions.TransactionCanceledException as error:
             codes = _reasons(error.response)
             if not _IN_THE_WAY.isdisjoint(codes):
-                raise busy(doing) from error
+                raise busy(table) from error
             unmet = frozenset(index for index, code in enumerate(codes) if code == "ConditionalCheckFailed")
             if not unmet:
                 raise
@@ -183,52 +173,56 @@ def change_items(table: "Table", changes: Sequence[Change], doing: str) -> froze
     return frozenset()
 
 
-def busy(doing: str) -> AwsBusyError:
+def busy(table: "Table") -> AwsBusyError:
     """Return the fault of what was tried again and again, because others change the same items all the time."""
     return AwsBusyError(
-        f"Other functions changed the same items of DynamoDB all the time, while {doing}. Try again later."
+        f"Other functions changed the same rows of the table {table.name} all the time. Try again later."
     )
 
 
-def read_item(table: "Table", key: Mapping[str, Any], doing: str) -> Mapping[str, Any] | None:
+def read_item(table: "Table", key: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Read an item by its key, consistently; ``None`` where there is none."""
-    with aws_faults(doing, table.meta.client):
+    with _faults("reading", table):
         return table.get_item(Key=key, ConsistentRead=True).get("Item")
 
 
-def read_items(table: "Table", keys: Iterable[Mapping[str, Any]], doing: str) -> Iterator[Mapping[str, Any]]:
+def read_items(table: "Table", keys: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Yield the items of these keys, read consistently, as many as there are of them."""
-    client = table.meta.client
     for part in batched(keys, KEYS_IN_ONE_CALL, strict=False):
         asked: Any = {table.name: {"Keys": list(part), "ConsistentRead": True}}
         for attempt in range(ATTEMPTS):
             if attempt:
                 sleep(_wait_seconds(attempt - 1))
-            with aws_faults(doing, client):
-                answer = client.batch_get_item(RequestItems=asked)
+            with _faults("reading", table):
+                answer = table.meta.client.batch_get_item(RequestItems=asked)
             yield from answer["Responses"].get(table.name, ())
             # It was too much at once, or more than the 16 MB that an answer holds.
             asked = answer.get("UnprocessedKeys")
             if not asked:
                 break
         else:
-            raise AwsBusyError(f"DynamoDB did not return all items, while {doing}. Try again later.")
+            raise AwsBusyError(
+                f"DynamoDB did not return all rows of the table {table.name}. Try again later."
+            )
 
 
 def query_items(
     table: "Table",
     condition: "ConditionBase",
-    doing: str,
     **options: Any,  # noqa: ANN401 - as ``query`` takes them
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the items of one partition that a condition on the key chooses, page by page."""
     while True:
-        with aws_faults(doing, table.meta.client):
+        with _faults("reading", table):
             answer = table.query(KeyConditionExpression=condition, **options)
         yield from answer["Items"]
         if "LastEvaluatedKey" not in answer:
             return
         options["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def _faults(doing: str, table: "Table") -> AbstractContextManager[None]:
+    return aws_faults(f"{doing} the table {table.name}", table.meta.client)
 
 
 def wait_where_busy(client: "BaseClient") -> None:

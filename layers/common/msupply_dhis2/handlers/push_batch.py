@@ -1,7 +1,7 @@
 """One batch to DHIS2: what is left of it, in order, and what is noted of each of its values."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 
@@ -40,12 +40,12 @@ from msupply_dhis2.state.ordering.claims import (
     SENT_WITHIN,
     OrderingTable,
     Revision,
-    revisions_of_batch,
+    revisions_of,
     superseded,
     too_old,
 )
 from msupply_dhis2.state.ordering.in_flight import Ending, InFlightMessage, InFlightMessages, org_units_of
-from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, message_key
+from msupply_dhis2.state.runs import message_key
 
 MOST_BROKEN_OFF = 5
 """So many deliveries may break off in the middle of a message. What breaks off before is left to the queue's own count."""
@@ -126,7 +126,7 @@ class BatchPush:
         if self._before.dead_letter is not None:
             said = f"A dead letter is sent again. Its reason was: {self._before.dead_letter.reason}"
             # Whoever has redriven it, it is on the queue again.
-            self._before = tools.runs.requeue(self._message, self._before)
+            self._before = tools.runs.change(self._message, self._before, DeliveryState.requeued)
             tools.log(LogEvent.MESSAGE_REDRIVEN, INFO, said)
         left = len(self._batch.values) - len(self._before.settled)
         if not left:
@@ -134,8 +134,7 @@ class BatchPush:
             tools.log(LogEvent.BATCH_DONE_BEFORE, INFO, said)
             tools.count("BatchesFinishedBefore", 1)
         elif (why := self._why_not_sent(settings, left)) is not None:
-            places = frozenset(range(len(self._batch.values)))
-            new = self._settle(places, lambda places: {"not_sent": len(places)})
+            new = self._settle(dict.fromkeys(range(len(self._batch.values)), "not_sent"))
             tools.write(why)
             tools.count("ValuesNotSent", len(new))
         else:
@@ -182,7 +181,7 @@ class BatchPush:
             if row == own_row:
                 self._broke_off = counted
 
-        revisions = revisions_of_batch(self._batch)
+        revisions = revisions_of(self._batch.snapshots, self._batch.read_at)
         periods: dict[str, tuple[Revision, Revision]] = {}
         for period, metric in {(value.period, value.metric) for value in self._batch.values}:
             revision = revisions.get(metric, OLDEST)
@@ -207,9 +206,7 @@ class BatchPush:
             tools.log(LogEvent.ORDER_UNKNOWN, WARNING, fault)
         if older:
             newer = frozenset(claim.run_id for claim in older.values())
-            new = self._settle(
-                frozenset(older), lambda places: {"superseded": len(places)}, superseded_by=newer
-            )
+            new = self._settle(dict.fromkeys(older, "superseded"), superseded_by=newer)
             tools.write(superseded(batch, older))
             tools.count("ValuesSuperseded", len(new))
             self._before = tools.runs.read(self._message, datetime.now(UTC))
@@ -260,27 +257,22 @@ class BatchPush:
 
     def _settle(
         self,
-        places: frozenset[int],
-        counts: Callable[[frozenset[int]], Mapping[str, int]],
+        outcomes: Mapping[int, str],
         *,
         applied: frozenset[int] = frozenset(),
         superseded_by: frozenset[str] = frozenset(),
         file: int | None = None,
     ) -> frozenset[int]:
         """Note what became of values, and return which of them were counted now."""
-        tracking = self._batch.tracking
         return self._tools.runs.settle(
             self._message,
             self._before,
-            settled=places,
+            outcomes,
             applied=applied,
             began=self._began,
             ended=datetime.now(UTC),
-            counts=counts,
             superseded_by=superseded_by,
             file=file,
-            # Until then compute may ask what became of the batch.
-            keep_until=None if tracking is None else tracking.until + MESSAGES_KEPT_FOR,
         )
 
     def _note_result(self, result: BatchResult, *, is_tracked: bool) -> None:
@@ -292,9 +284,8 @@ class BatchPush:
                 rows, run_id=self._message.run_id, part=self._message.name, number=file
             )
         applied = result.applied if is_tracked else frozenset[int]()
-        new = self._settle(
-            result.settled, lambda places: result.counts_of(places).by_name(), applied=applied, file=file
-        )
+        outcomes = {place: outcome.kind.value for place, outcome in result.outcomes.items()}
+        new = self._settle(outcomes, applied=applied, file=file)
         counts = result.counts_of(new)
         self._tools.count("ValuesStored", counts.stored)
         self._tools.count("ValuesUnchanged", counts.unchanged)

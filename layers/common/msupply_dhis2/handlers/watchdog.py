@@ -145,7 +145,7 @@ class _Watchdog(RunsInvocation[WatchdogEnvironment]):
         """Find when each interval was due, and remember since when its schedule is as it is; and tell what cannot be read."""
         is_sent = settings.use_dhis2 and self.environment.schedules_state == "ENABLED"
         intervals = {row.interval for row in settings.active_rows} if is_sent else set()
-        item = read_item(self.table, _STATE, "reading what the watchdog saw before") or {}
+        item = read_item(self.table, _STATE) or {}
         before, state = item.get("intervals"), dict[str, Any]()
         due: dict[Interval, datetime] = {}
         faults: list[str] = []
@@ -165,7 +165,7 @@ class _Watchdog(RunsInvocation[WatchdogEnvironment]):
             else:
                 due |= {} if instant is None else {interval: instant}
         if state != before:
-            change_item(self.table, Change(_STATE).set({"intervals": state}), "noting what the watchdog saw")
+            change_item(self.table, Change(_STATE).set({"intervals": state}))
         return due, faults
 
     def _overdue_sentence(self, missing: Overdue, settings: Settings) -> str:

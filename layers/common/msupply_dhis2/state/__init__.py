@@ -7,8 +7,8 @@ stack's table
   invocation#ID            when an invocation first arrived              compute                    7 days
   shard#KEY                a step of a shard is worked, or finished      compute                    15 days
   in-flight                what is being sent to DHIS2 now               push                       1 day
-  batch-size#URL           how many values a call may hold               push                       for good
-  connection#URL#USER      the last successful connection                push, connection test      for good
+  connection#URL           the last successful connection of each user,  push, connection test      for good
+                           and how many values a call may hold
   breaker                  may values be sent; which logins are refused  push, connection test      for good
   watchdog                 since when which schedule is looked after     watchdog                   for good
 table of runs

@@ -37,7 +37,6 @@ MOST_REFUSED_LOGINS = 20
 
 _LOOK_AGAIN_SECONDS = 0.5
 _KEY = {"id": "breaker"}
-_NOTING = "noting whether values may be sent"
 
 
 class State(StrEnum):
@@ -208,7 +207,7 @@ class BreakerTable:
 
     def read(self) -> Breaker:
         """Return the breaker as it is now. One consistent read."""
-        item = read_item(self._table, _KEY, "reading whether values may be sent")
+        item = read_item(self._table, _KEY)
         return Breaker() if item is None else _breaker(item)
 
     def change(self, change: Callable[[Breaker], Breaker]) -> Changed:
@@ -220,12 +219,12 @@ class BreakerTable:
                 return Changed(before, before)
             after = replace(after, version=before.version + 1)
             row = Change(_KEY).set(_BREAKER.dump_python(after, mode="json"))
-            if change_item(self._table, row.if_equal("version", before.version), _NOTING):
+            if change_item(self._table, row.if_equal("version", before.version)):
                 changed = Changed(before, after)
                 if before.state is not after.state:
                     self._tell(changed)
                 return changed
-        raise busy(_NOTING)
+        raise busy(self._table)
 
 
 _BREAKER = TypeAdapter(Breaker)

@@ -1,8 +1,7 @@
-"""What is remembered of each DHIS2 in the stack's DynamoDB table.
+"""What is remembered of each DHIS2, a row of the stack's table for each address.
 
-When it last let us in, for each address and user, what it calls itself and the data set, and how many values a call may
-hold there. The items hold an address, user names, instants, titles, a number, never a password. They have no expiry: the last successful connection
-is worth most where it lies long ago.
+When it last let us in, for each user, what it calls itself and the data set, and how many values a call may hold there; never
+a password. The rows have no expiry: the last successful connection is worth most where it lies long ago.
 """
 
 import hashlib
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from msupply_dhis2.aws.dynamodb import Change, change_item, read_item
@@ -41,21 +40,20 @@ def record_success(
     written = instant.astimezone(UTC).isoformat(timespec="microseconds")
     of_user = _of_user(username)
     change = Change(_key(url)).set({of_user: written, "last_success": written, "user": username})
-    change.set(titles or {})
     # Another function may have been faster with a newer one, which stands.
-    change_item(table, change.if_below(of_user, written), "noting the last successful connection")
+    change_item(table, change.set(titles or {}).if_below(of_user, written))
 
 
 def last_success(table: "Table", url: str, username: str) -> datetime | None:
     """Return the instant of the last successful connection of a user, aware and in UTC, or ``None``."""
-    item = read_item(table, _key(url), _READING)
-    instant = (item or {}).get(_of_user(username))
+    instant = _read(table, url).get(_of_user(username))
     return datetime.fromisoformat(str(instant)) if instant else None
 
 
 def last_of_any(table: "Table", url: str) -> Remembered | None:
     """Return the last successful connection of whichever user, or ``None``."""
-    if (item := read_item(table, _key(url), _READING)) is None:
+    item = _read(table, url)
+    if "last_success" not in item:
         return None
     titles = {name: item.get(name) for name in ("server", "data_set_id", "data_set")}
     return Remembered(datetime.fromisoformat(str(item["last_success"])), str(item["user"]), **titles)
@@ -63,16 +61,13 @@ def last_of_any(table: "Table", url: str) -> Remembered | None:
 
 def read_call_limit(table: "Table", url: str) -> int | None:
     """Return how many values a call may hold at this DHIS2, or ``None`` where the setting alone decides."""
-    item = read_item(table, {"id": f"batch-size#{url}"}, "reading how many values DHIS2 takes in a call")
-    limit = (item or {}).get("values_in_a_call")
+    limit = _read(table, url).get("values_in_a_call")
     return int(limit) if isinstance(limit, Decimal) and limit >= 1 else None
 
 
 def remember_call_limit(table: "Table", url: str, limit: int | None) -> None:
     """Remember how many values a call may hold at this DHIS2; ``None`` forgets it."""
-    change = Change({"id": f"batch-size#{url}"})
-    change = change.delete() if limit is None else change.set({"values_in_a_call": limit})
-    change_item(table, change, "noting how many values DHIS2 takes in a call")
+    change_item(table, Change(_key(url)).set({"values_in_a_call": limit}))
 
 
 def written_in(instant: datetime, time_zone: ZoneInfo) -> str:
@@ -80,7 +75,8 @@ def written_in(instant: datetime, time_zone: ZoneInfo) -> str:
     return f"{instant.astimezone(time_zone):%Y-%m-%d %H:%M} ({time_zone.key})"
 
 
-_READING = "reading the last successful connection"
+def _read(table: "Table", url: str) -> Mapping[str, Any]:
+    return read_item(table, _key(url)) or {}
 
 
 def _key(url: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.aws.queues import ATTEMPT_ID, ENTRIES_IN_ONE_CALL, depth, send, visible_and_hidden
@@ -50,19 +50,12 @@ _MOST_REASON = 2_000
 """Characters of a reason that go with the message; its row has all of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message, and why it is a dead letter."""
+class DeadLetter(NamedTuple):
+    """A message's run, or ``unreadable``; why it is a dead letter; how many of its values have no outcome."""
 
-    message: Message
+    run_id: str
     reason: DeadLetterReason
     values: int
-    """How many of its values have no outcome."""
-
-    @property
-    def run_id(self) -> str:
-        """Its run, or ``unreadable``."""
-        return self.message.run_id
 
 
 @dataclass(slots=True)
@@ -80,27 +73,20 @@ class Walk:
     is_all: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class DeadLetters:
     """The dead-letter queue of push, and the rows that count what lies there; ``seconds_left`` tells how much time there is."""
 
-    def __init__(
-        self,
-        client: "SQSClient",
-        queue_url: str,
-        dead_letter_queue_url: str,
-        runs: Runs,
-        seconds_left: Callable[[], float],
-    ) -> None:
-        self._client = client
-        self._queue_url = queue_url
-        self._dead_letter_queue_url = dead_letter_queue_url
-        self._runs = runs
-        self._seconds_left = seconds_left
+    client: "SQSClient"
+    queue_url: str
+    dead_letter_queue_url: str
+    runs: Runs
+    seconds_left: Callable[[], float]
 
     @property
     def name(self) -> str:
         """The queue's name, as the console shows it."""
-        return self._dead_letter_queue_url.rpartition("/")[2]
+        return self.dead_letter_queue_url.rpartition("/")[2]
 
     def dead_letter(self, body: str, batch: Batch | None, attempt_id: str, reason: DeadLetterReason) -> str:
         """Send a message to the dead-letter queue and count it; return the id of the copy there.
@@ -108,27 +94,20 @@ class DeadLetters:
         Where something breaks off in between, the message comes again, and so does this.
         """
         message = _message(body, batch, attempt_id)
-        before = self._runs.read(message, datetime.now(UTC))
-        sent = send(
-            self._client,
-            self._dead_letter_queue_url,
-            body,
-            attempt_id=attempt_id,
-            reason=reason.reason[:_MOST_REASON],
-            status=reason.status,
-            run_id=message.run_id,
-        )
-        self._runs.dead_letter(message, before, reason)
+        before = self.runs.read(message, datetime.now(UTC))
+        about = {"reason": reason.reason[:_MOST_REASON], "status": reason.status, "run_id": message.run_id}
+        sent = send(self.client, self.dead_letter_queue_url, body, attempt_id=attempt_id, **about)
+        self.runs.change(message, before, lambda state: state.dead(reason))
         return sent
 
     def listed(self, since: datetime) -> tuple[list[DeadLetter], list[str]]:
         """Return what the table tells of dead letters since an instant, and a sentence about each row that is damaged."""
-        rows, damaged = self._runs.dead_letters(since)
+        rows, damaged = self.runs.dead_letters(since)
         return [letter for row in rows if (letter := _letter(*row)) is not None], _about_damaged(damaged)
 
     def depth(self) -> int:
         """Return how many messages the queue has, by its own count."""
-        return depth(self._client, self._dead_letter_queue_url)
+        return depth(self.client, self.dead_letter_queue_url)
 
     def walk(self, now: datetime, is_chosen: Callable[[str, DeadLetterReason], bool] | None = None) -> Walk:
         """Go through the queue once.
@@ -138,7 +117,7 @@ class DeadLetters:
         """
         walk = Walk()
         # What another walk broke off with is hidden for a while, and is not looked at.
-        _, hidden = visible_and_hidden(self._client, self._dead_letter_queue_url)
+        _, hidden = visible_and_hidden(self.client, self.dead_letter_queue_url)
         handles: dict[str, str] = {}
         copies: dict[str, str] = {}
         try:
@@ -171,21 +150,23 @@ class DeadLetters:
         """
         body, attempt_id = received["Body"], _attribute(received, ATTEMPT_ID) or received["MessageId"]
         batch, reason = _read(received)
-        message = _message(body, batch, attempt_id)
+        message, now = _message(body, batch, attempt_id), datetime.now(UTC)
         if copies.setdefault(message.name, received["MessageId"]) != received["MessageId"]:
             return True
-        before = self._runs.read(message, datetime.now(UTC))
+        before = self.runs.read(message, now)
         if batch is not None and len(before.settled) == len(batch.values):
             # It was delivered once more after it had become a dead letter, or another copy of it was.
             return True
         if before.dead_letter is not None:
             reason = replace(before.dead_letter, is_expired=False)
         if batch is not None and _attribute(received, "run_id") == UNREADABLE:
-            self._runs.forget(_message(body, None, attempt_id))
+            unreadable = _message(body, None, attempt_id)
+            self.runs.change(unreadable, self.runs.read(unreadable, now), DeliveryState.requeued)
         if batch is not None and is_chosen is not None and is_chosen(message.run_id, reason):
-            send(self._client, self._queue_url, body, attempt_id=attempt_id)
-            self._runs.requeue(message, self._runs.dead_letter(message, before, reason))
-            walk.sent.append(DeadLetter(message, reason, message.values - len(before.settled)))
+            send(self.client, self.queue_url, body, attempt_id=attempt_id)
+            dead = self.runs.change(message, before, lambda state: state.dead(reason))
+            self.runs.change(message, dead, DeliveryState.requeued)
+            walk.sent.append(DeadLetter(message.run_id, reason, message.values - len(before.settled)))
             return True
         if before.counter == "dead" and _attribute(received, "reason"):
             walk.unreadable += batch is None
@@ -198,24 +179,24 @@ class DeadLetters:
 
         What is younger than the queue's 14 days may be on the queue of batches: the console sends dead letters again too.
         """
-        rows, damaged = self._runs.dead_letters(datetime.fromtimestamp(0, UTC))
+        rows, damaged = self.runs.dead_letters(datetime.fromtimestamp(0, UTC))
         walk.faults += _about_damaged(damaged)
-        may_be_sent_again = depth(self._client, self._queue_url) > 0
+        may_be_sent_again = depth(self.client, self.queue_url) > 0
         for message, before in rows:
             letter = _letter(message, before)
             if letter is None or letter.reason.is_expired or message.name in copies:
                 continue
             age = now - letter.reason.at
             if age > KEPT_FOR or (age > _HIDDEN and not may_be_sent_again):
-                expired = _letter(message, self._runs.expire(message, before))
+                expired = _letter(message, self.runs.change(message, before, DeliveryState.expired))
                 if expired is not None and expired.reason.is_expired:
                     walk.expired.append(expired)
 
     def _receive_all(self, walk: Walk) -> "Iterator[MessageTypeDef]":
-        while self._seconds_left() > _LAST_SECONDS:
-            with aws_faults("looking into the dead-letter queue", self._client):
-                answer = self._client.receive_message(
-                    QueueUrl=self._dead_letter_queue_url,
+        while self.seconds_left() > _LAST_SECONDS:
+            with aws_faults("looking into the dead-letter queue", self.client):
+                answer = self.client.receive_message(
+                    QueueUrl=self.dead_letter_queue_url,
                     MaxNumberOfMessages=ENTRIES_IN_ONE_CALL,
                     MessageAttributeNames=["All"],
                     VisibilityTimeout=round(_HIDDEN.total_seconds()),
@@ -229,11 +210,11 @@ class DeadLetters:
     def _show(self, handles: Iterable[str]) -> None:
         """Let messages be seen again at once, while there is time: after a while they are by themselves."""
         for some in batched(handles, ENTRIES_IN_ONE_CALL, strict=False):
-            if self._seconds_left() <= 0:
+            if self.seconds_left() <= 0:
                 return
-            with suppress(AwsError), aws_faults("letting dead letters be seen again", self._client):
-                self._client.change_message_visibility_batch(
-                    QueueUrl=self._dead_letter_queue_url,
+            with suppress(AwsError), aws_faults("letting dead letters be seen again", self.client):
+                self.client.change_message_visibility_batch(
+                    QueueUrl=self.dead_letter_queue_url,
                     Entries=[
                         {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": 0}
                         for index, handle in enumerate(some)
@@ -241,10 +222,9 @@ class DeadLetters:
                 )
 
     def _delete(self, message: "MessageTypeDef") -> None:
-        with aws_faults("taking a message off the dead-letter queue", self._client):
-            self._client.delete_message(
-                QueueUrl=self._dead_letter_queue_url, ReceiptHandle=message["ReceiptHandle"]
-            )
+        with aws_faults("taking a message off the dead-letter queue", self.client):
+            handle = message["ReceiptHandle"]
+            self.client.delete_message(QueueUrl=self.dead_letter_queue_url, ReceiptHandle=handle)
 
 
 def _read(received: "MessageTypeDef") -> tuple[Batch | None, DeadLetterReason]:
@@ -270,7 +250,7 @@ def _letter(message: Message, state: DeliveryState) -> DeadLetter | None:
     """Return a dead letter; ``None`` where the message is none, or another copy of it has arrived."""
     values = message.values - len(state.settled)
     is_one = values > 0 or message.run_id == UNREADABLE
-    return DeadLetter(message, state.dead_letter, values) if state.dead_letter and is_one else None
+    return DeadLetter(message.run_id, state.dead_letter, values) if state.dead_letter and is_one else None
 
 
 def _message(body: str, batch: Batch | None, attempt_id: str) -> Message:

@@ -24,14 +24,12 @@ SHARDS_KEPT_FOR = timedelta(days=15)
 WORKED_FOR = timedelta(minutes=16)
 """Longer than an invocation lives: what was taken so long ago, and not finished, is free again."""
 
-_DOING = "noting which shard is worked"
-
 
 def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
     """Return when the invocation with this request id was first seen: ``now`` (aware) the first time, and that ever after."""
     change = Change({"id": f"invocation#{request_id}"})
     change.set_once({"arrived": now.isoformat()}).keep_until(now + ARRIVALS_KEPT_FOR, once=True)
-    arrived = change_and_read(table, change, "noting when the invocation arrived")["arrived"]
+    arrived = change_and_read(table, change)["arrived"]
     if not isinstance(arrived, str):
         raise DamagedRowError(f"The table's row invocation#{request_id} is damaged. Delete it and try again.")
     return datetime.fromisoformat(arrived)
@@ -50,9 +48,9 @@ def take(table: "Table", step: str, now: datetime) -> Taken:
     seconds = int(now.timestamp())
     change = Change(_key(step)).set({"free_at": seconds + int(WORKED_FOR.total_seconds())})
     change.keep_until(now + SHARDS_KEPT_FOR).if_absent("finished").if_below("free_at", seconds + 1)
-    if change_item(table, change, _DOING):
+    if change_item(table, change):
         return Taken()
-    item = read_item(table, _key(step), _DOING) or {}
+    item = read_item(table, _key(step)) or {}
     if "finished" in item:
         return Taken(finished=True)
     # Nothing there: whoever worked it has let go of it since.
@@ -67,13 +65,13 @@ def take(table: "Table", step: str, now: datetime) -> Taken:
 
 def let_go(table: "Table", step: str) -> None:
     """Let go of a step that was taken and could not be finished, so that the next attempt need not wait."""
-    change_item(table, Change(_key(step)).remove("free_at"), "noting that a shard is not worked any more")
+    change_item(table, Change(_key(step)).remove("free_at"))
 
 
 def note_finished(table: "Table", step: str, now: datetime) -> None:
     """Note that a step of a shard is finished: its batches, and the message with the rest, are on their queues."""
     change = Change(_key(step)).set({"finished": now.isoformat()}).keep_until(now + SHARDS_KEPT_FOR)
-    change_item(table, change.remove("free_at"), "noting that a shard is finished")
+    change_item(table, change.remove("free_at"))
 
 
 def _key(step: str) -> dict[str, str]:

@@ -6,12 +6,37 @@ more than it should. Compute reads it as the receipt by which it knows what DHIS
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
 
 DEAD_LETTER = "dead letter"
 """The kind of a message's row while it is one; ``started_at`` says since when, as the table's index wants it."""
+
+
+def utc(instant: datetime) -> str:
+    """Write an aware instant so that the order of texts is that of instants."""
+    return instant.astimezone(UTC).isoformat()
+
+
+def _bitmap(indexes: frozenset[int]) -> bytes:
+    bits = sum(1 << index for index in indexes)
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def _indexes(content: object) -> frozenset[int]:
+    # boto3 gives its own class for binary values, which holds the bytes.
+    content = getattr(content, "value", content)
+    if not isinstance(content, bytes):
+        raise ValueError("the indexes are no bytes")  # noqa: TRY004 - as pydantic wants it
+    return frozenset(
+        8 * position + bit for position, byte in enumerate(content) for bit in range(8) if byte >> bit & 1
+    )
+
+
+type _Indexes = Annotated[frozenset[int], BeforeValidator(_indexes), PlainSerializer(_bitmap)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +48,25 @@ class DeadLetterReason:
 
     reason: str
     status: str
-    at: datetime
+    at: Annotated[AwareDatetime, PlainSerializer(utc)]
     is_expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryState:
-    """What is known of a message after its deliveries so far.
+    """What is known of a message after its deliveries so far. The methods of events return it as it is afterwards.
 
     ``settled`` are the indexes of the values that have an outcome, ``applied`` those among them that are in DHIS2 as they were
     sent, or gone from it where they were to be deleted. The first delivery ``began`` and the last one that was noted
     ``ended`` at these epoch seconds. ``version`` counts what was noted; ``files``, ``failures`` and ``broke_off`` the
     deliveries that left a file of values that DHIS2 refused, failed on the message's own account, or broke off. Of a run that
-    somebody ``is_stopped`` the rest is not sent.
+    somebody ``is_stopped`` the rest is not sent, which the row of the run tells.
     """
 
-    settled: frozenset[int] = frozenset()
-    applied: frozenset[int] = frozenset()
-    began: float = 0.0
-    ended: float = 0.0
+    settled: _Indexes = frozenset()
+    applied: _Indexes = frozenset()
+    began: int = 0
+    ended: int = 0
     version: int = 0
     files: int = 0
     failures: int = 0
@@ -56,62 +81,35 @@ class DeliveryState:
             return "waiting"
         return "expired" if self.dead_letter.is_expired else "dead"
 
-    def written(self) -> dict[str, object]:
+    def dead(self, reason: DeadLetterReason) -> "DeliveryState":
+        """Note that it is a dead letter, and why, unless that was noted before."""
+        return self if self.counter == "dead" else replace(self, dead_letter=reason)
+
+    def requeued(self) -> "DeliveryState":
+        """Note that a dead letter is on the queue again."""
+        alive = replace(self, dead_letter=None, failures=0, broke_off=0)
+        return self if self.dead_letter is None else alive
+
+    def expired(self) -> "DeliveryState":
+        """Note that the queue of dead letters no longer has it."""
+        dead = self.dead_letter
+        return self if dead is None else replace(self, dead_letter=replace(dead, is_expired=True))
+
+    def written(self) -> dict[str, Any]:
         """Write it as the table holds it; ``None`` is not there."""
         dead = self.dead_letter
-        return {
-            "settled": _bitmap(self.settled),
-            "applied": _bitmap(self.applied),
-            # The table knows no floats, and milliseconds are enough.
-            "began": round(self.began * 1000),
-            "ended": round(self.ended * 1000),
-            "version": self.version,
-            "files": self.files,
-            "failures": self.failures,
-            "broke_off": self.broke_off,
-            "kind": dead and DEAD_LETTER,
-            "started_at": dead and dead.at.astimezone(UTC).isoformat(),
-            "reason": dead and dead.reason,
-            "status": dead and dead.status,
-            "expired": dead and dead.is_expired,
-        }
+        of_index = {"kind": dead and DEAD_LETTER, "started_at": dead and utc(dead.at)}
+        return _STATE.dump_python(self, exclude={"is_stopped"}) | of_index
+
+
+_STATE = TypeAdapter(DeliveryState)
 
 
 def delivery_state_of(item: Mapping[str, Any]) -> DeliveryState | None:
     """Read a row of the table; ``None`` where it is damaged."""
     try:
-        return DeliveryState(
-            _indexes(item.get("settled", b"")),
-            _indexes(item.get("applied", b"")),
-            int(item.get("began", 0)) / 1000,
-            int(item.get("ended", 0)) / 1000,
-            int(item.get("version", 0)),
-            int(item.get("files", 0)),
-            int(item.get("failures", 0)),
-            int(item.get("broke_off", 0)),
-            _dead_letter_of(item) if item.get("kind") == DEAD_LETTER else None,
-        )
-    except (KeyError, ValueError, TypeError, ArithmeticError):
+        state = _STATE.validate_python(item)
+    except ValidationError:
         return None
-
-
-def _dead_letter_of(item: Mapping[str, Any]) -> DeadLetterReason:
-    reason, status, since = item["reason"], item["status"], datetime.fromisoformat(item["started_at"])
-    if not (isinstance(reason, str) and reason and isinstance(status, str) and status and since.tzinfo):
-        raise ValueError("it tells no reason, status or instant")
-    return DeadLetterReason(reason, status, since, bool(item.get("expired", False)))
-
-
-def _bitmap(indexes: frozenset[int]) -> bytes:
-    bits = sum(1 << index for index in indexes)
-    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
-
-
-def _indexes(content: object) -> frozenset[int]:
-    # boto3 gives its own class for binary values, which holds the bytes.
-    content = getattr(content, "value", content)
-    if not isinstance(content, bytes):
-        raise TypeError("the indexes are no bytes")
-    return frozenset(
-        8 * position + bit for position, byte in enumerate(content) for bit in range(8) if byte >> bit & 1
-    )
+    is_dead = item.get("kind") == DEAD_LETTER
+    return state if is_dead is (state.dead_letter is not None) else None

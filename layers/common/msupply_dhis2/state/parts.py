@@ -6,9 +6,9 @@ of how many, and the month where it is about one: ``3/46``, ``3/46/2026-01``.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import batched
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.conditions import Key
 from pydantic import TypeAdapter, ValidationError
@@ -20,9 +20,9 @@ from msupply_dhis2.aws.dynamodb import (
     busy,
     change_items,
     query_items,
-    read_item,
+    read_items,
 )
-from msupply_dhis2.errors import DamagedRowError
+from msupply_dhis2.state.message import utc
 from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, Part, run_key
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ MOST_ROWS_NOTED = 20
 _PART = "part#"
 _STATES = _OPEN, _FINISHED, _FAILED = "open", "finished", "failed"
 _CAME_TO = TypeAdapter(Part)
-_DOING = "noting which part of a run is computed"
 
 
 class Parts:
@@ -46,31 +45,29 @@ class Parts:
     def open(self, run_id: str, parts: Iterable[str], now: datetime) -> None:
         """Note parts that are to be computed; one that was finished, or failed, is open again."""
         for some in batched(parts, CHANGES_IN_ONE_CALL - 1, strict=False):
-            new = [_new(run_id, part, now) for part in some]
-            if change_items(self._table, [_opened(run_id, now, parts=len(some)), *new], _DOING):
-                for part in some:
-                    self._open(run_id, part, now)
+            self._open(run_id, dict.fromkeys(f"{_PART}{part}" for part in some), now)
 
-    def _open(self, run_id: str, part: str, now: datetime) -> None:
-        """Open one part, unless it is: it may be there already."""
+    def _open(self, run_id: str, states: dict[str, Any], now: datetime) -> None:
+        """Open parts, by their rows; where the ``states`` are others, those that are not open."""
         for _ in range(ATTEMPTS):
-            item = read_item(self._table, _key(run_id, part), _DOING)
-            state = None if item is None else item.get("state")
-            if state == _OPEN:
+            changes = [
+                Change({"run_id": run_id, "part": row})
+                .set({"state": _OPEN})
+                .keep_until(now + RUNS_KEPT_FOR)
+                .if_equal("state", state)
+                for row, state in states.items()
+            ]
+            failed = sum(state == _FAILED for state in states.values())
+            of_run = Change(run_key(run_id)).add({"parts_open": len(states), "parts_failed": -failed})
+            of_run.remove(*OPEN_RUN).set({"opened_at": utc(now)})
+            if not change_items(self._table, [of_run, *changes]):
                 return
-            if item is None:
-                change = _new(run_id, part, now)
-            elif state in {_FINISHED, _FAILED}:
-                change = Change(_key(run_id, part)).set({"state": _OPEN}).if_equal("state", state)
-            else:
-                raise DamagedRowError(
-                    f"The row {item['part']} of {run_id} in the table of runs is damaged: it has no state. Delete it, "
-                    "and compute that part again."
-                )
-            of_run = _opened(run_id, now, parts=1, failed=-int(state == _FAILED))
-            if not change_items(self._table, [of_run, change], _DOING):
+            keys = [{"run_id": run_id, "part": row} for row in states]
+            found = {str(item["part"]): item.get("state") for item in read_items(self._table, keys)}
+            states = {row: found.get(row) for row in states if found.get(row) != _OPEN}
+            if not states:
                 return
-        raise busy(_DOING)
+        raise busy(self._table)
 
     def finish(self, run_id: str, part: str, came_to: Part | None = None) -> None:
         """Note that all messages of a part are on the queue; once more does no harm.
@@ -86,9 +83,9 @@ class Parts:
         self._close(run_id, part, of_run, {"state": _FAILED})
 
     def _close(self, run_id: str, part: str, of_run: Change, facts: Mapping[str, object]) -> None:
-        change = Change(_key(run_id, part)).set(facts).if_equal("state", _OPEN)
+        change = Change({"run_id": run_id, "part": f"{_PART}{part}"}).set(facts).if_equal("state", _OPEN)
         # Where it is not open any more somebody else has noted it.
-        change_items(self._table, [of_run.add({"parts_open": -1}), change], _DOING)
+        change_items(self._table, [of_run.add({"parts_open": -1}), change])
 
     def computed(self, run_id: str) -> tuple[Part, tuple[str, ...]]:
         """Return what the parts of a run came to together, and which of their rows cannot be read."""
@@ -96,7 +93,7 @@ class Parts:
         unreadable: dict[str, int] = {}
         damaged = []
         rows = Key("run_id").eq(run_id) & Key("part").begins_with(_PART)
-        for item in query_items(self._table, rows, "reading what became of a run", ConsistentRead=True):
+        for item in query_items(self._table, rows, ConsistentRead=True):
             name, state = str(item["part"]), item.get("state")
             try:
                 part = _CAME_TO.validate_python(item)
@@ -119,18 +116,3 @@ class Parts:
             incomplete=any(part.incomplete for part in parts),
         )
         return computed, tuple(damaged)
-
-
-def _key(run_id: str, part: str) -> dict[str, str]:
-    return {"run_id": run_id, "part": f"{_PART}{part}"}
-
-
-def _opened(run_id: str, now: datetime, *, parts: int, failed: int = 0) -> Change:
-    """Return the change of a run of which so many parts more are open, and so many fewer failed."""
-    change = Change(run_key(run_id)).add({"parts_open": parts, "parts_failed": failed}).remove(*OPEN_RUN)
-    return change.set({"opened_at": now.astimezone(UTC).isoformat()})
-
-
-def _new(run_id: str, part: str, now: datetime) -> Change:
-    change = Change(_key(run_id, part)).set({"state": _OPEN}).keep_until(now + RUNS_KEPT_FOR)
-    return change.if_absent("part")

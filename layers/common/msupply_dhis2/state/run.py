@@ -110,8 +110,7 @@ class Run:
     ``started_by`` is its interval's name or ``manual``, ``as_of`` and ``event`` (JSON) what it is about; ``started_at``, when it
     was first computed, is ``None`` where only push knows of it. ``computed`` is what all parts came to, of which the last was
     opened at ``opened_at``; ``message`` says why computing failed. ``superseded_by`` are the runs that have claimed newer
-    values of it, of which those that it ``lacks`` did not put all of them on the queue; ``supersedes`` are those of whose
-    values it has claimed newer ones. ``damaged`` are the sort keys of rows about parts or messages that cannot be read: what
+    values of it (``newer``, once they are read); ``supersedes`` are those of whose values it has claimed newer ones. ``damaged`` are the sort keys of rows about parts or messages that cannot be read: what
     they tell is not counted.
     """
 
@@ -133,7 +132,7 @@ class Run:
     stopped_at: AwareDatetime | None = None
     superseded_by: frozenset[str] = frozenset()
     supersedes: frozenset[str] = frozenset()
-    lacks: tuple["Run", ...] = ()
+    newer: tuple["Run", ...] = ()
     damaged: tuple[str, ...] = ()
 
     @property
@@ -146,9 +145,22 @@ class Run:
         """Whether all that it has claimed is known to be on the queue, or to have been there."""
         return self.started_at is not None and not self.parts_open and not self.parts_failed
 
+    @property
+    def lacks(self) -> tuple["Run", ...]:
+        """The newer runs that did not put all that they have claimed on the queue."""
+        return tuple(newer for newer in self.newer if not newer.is_computed)
+
     def may_be_computed(self, now: datetime) -> bool:
         """Return whether values that it has claimed may yet be put on the queue by themselves."""
         return bool(self.parts_open) and (self.opened_at is None or now - self.opened_at < COMPUTED_WITHIN)
+
+    def may_end(self, now: datetime) -> bool:
+        """Return whether it is done, nobody has said so yet, and it is known whether newer values are on the queue."""
+        return (
+            self.is_done
+            and self.ended_at is None
+            and not any(newer.may_be_computed(now) for newer in self.newer)
+        )
 
     @property
     def outcome_by_counts(self) -> Outcome:
@@ -283,10 +295,10 @@ def groups_skipped(number: int) -> str:
 _RUN = TypeAdapter(Run)
 
 
-def run_of(item: Mapping[str, Any], computed: Part | None = None) -> Run:
+def run_of(item: Mapping[str, Any]) -> Run:
     """Read a run's row of the table; a DamagedRowError where it is none, or its counts do not add up."""
     try:
-        return _RUN.validate_python({**item, "counts": item, "computed": computed or Part()})
+        return _RUN.validate_python({**item, "counts": item})
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"

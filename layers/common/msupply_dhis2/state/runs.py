@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import batched
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.conditions import Key
@@ -31,12 +32,7 @@ from msupply_dhis2.aws.dynamodb import (
 )
 from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.errors import DamagedRowError
-from msupply_dhis2.state.message import (
-    DEAD_LETTER,
-    DeadLetterReason,
-    DeliveryState,
-    delivery_state_of,
-)
+from msupply_dhis2.state.message import DEAD_LETTER, DeliveryState, delivery_state_of, utc
 from msupply_dhis2.state.parts import Parts
 from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, Run, run_key, run_of
 
@@ -62,18 +58,16 @@ class Runs:
         """Note that a run is computed, what it is about, and what parts it has; once more it is open again."""
         about = {"kind": "run", "started_by": run.started_by, "event": run.event}
         change = Change(run_key(run.run_id)).set(about).keep_until(now + RUNS_KEPT_FOR)
-        change.set({"as_of": run.as_of and run.as_of.isoformat()})
+        change.set({"as_of": run.as_of and run.as_of.isoformat()}).set_once({"started_at": utc(now)})
         # What superseded its values before is older than those that are computed now.
         change.remove(*OPEN_RUN, "message", "superseded_by", "stopped_at")
-        change.set_once({"started_at": now.astimezone(UTC).isoformat()})
         # First: a run without an open part is taken for one that is done.
         self.parts.open(run.run_id, parts, now)
-        change_item(self._table, change, "noting that a run begins")
+        change_item(self._table, change)
 
     def note_fault(self, run_id: str, message: str) -> None:
         """Note why computing failed this time; it is tried again."""
-        change = Change(run_key(run_id)).set({"message": message})
-        change_item(self._table, change, "noting why a run could not be computed")
+        change_item(self._table, Change(run_key(run_id)).set({"message": message}))
 
     def register(self, messages: Iterable[Message], now: datetime) -> None:
         """Count messages of a run that the queue has taken; one that is counted already is not counted again."""
@@ -90,8 +84,7 @@ class Runs:
                     .if_absent("part")
                     for message in left
                 ]
-                doing = f"counting what of the run {run_id} is on the queue"
-                there = change_items(self._table, [run, *rows], doing)
+                there = change_items(self._table, [run, *rows])
                 left = [message for place, message in enumerate(left, 1) if there and place not in there]
 
     # What push tells
@@ -100,18 +93,13 @@ class Runs:
         """Return how far a message is; one that nobody has counted yet is counted."""
         key, of_run = message_key(message), run_key(message.run_id)
         # In one request.
-        rows = {
-            str(item["part"]): item
-            for item in read_items(self._table, [key, of_run], "reading how far a batch was sent")
-        }
+        rows = {str(item["part"]): item for item in read_items(self._table, [key, of_run])}
         is_stopped = "stopped_at" in rows.get(of_run["part"], {})
         item = rows.get(key["part"])
-        if item is None:
-            # What is no batch holds none.
-            if message.values:
-                self.register([message], now)
-            return DeliveryState(is_stopped=is_stopped)
-        delivery_state = delivery_state_of(item)
+        # What is no batch holds none.
+        if item is None and message.values:
+            self.register([message], now)
+        delivery_state = delivery_state_of(item or {})
         if delivery_state is None:
             raise DamagedRowError(
                 f"The row {key['part']} of the run {message.run_id} is damaged in the table of runs. Delete "
@@ -123,91 +111,68 @@ class Runs:
         self,
         message: Message,
         before: DeliveryState,
+        outcomes: Mapping[int, str],
         *,
-        settled: frozenset[int],
-        applied: frozenset[int],
+        applied: frozenset[int] = frozenset(),
         began: datetime,
         ended: datetime,
-        counts: Callable[[frozenset[int]], Mapping[str, int]],
         superseded_by: frozenset[str] = frozenset(),
         file: int | None = None,
-        keep_until: datetime | None = None,
     ) -> frozenset[int]:
         """Note what became of values, and count it; return the indexes that were counted.
 
-        Where another delivery was noted since ``before`` was read, only those values count that it has not settled. ``settled``
-        got their outcome now or earlier, ``applied`` are in DHIS2 as they were sent; ``counts`` returns how many of the given
-        indexes have which outcome, by the counters' names. ``superseded_by`` are the runs that have claimed newer ones,
-        ``file`` the number of the file of values that DHIS2 refused. The row may be forgotten after ``keep_until``.
+        ``outcomes`` are the counters by the values' indexes. Where another delivery was noted since ``before`` was read, only
+        those values count that it has not settled. ``applied`` are in DHIS2 as they were sent. ``superseded_by`` are the runs
+        that have claimed newer ones, ``file`` the number of the file of values that DHIS2 refused.
         """
+        first, last = int(began.timestamp()), ceil(ended.timestamp())
 
-        def settled_now(before: DeliveryState) -> DeliveryState:
+        def settled(before: DeliveryState) -> DeliveryState:
             return replace(
                 before,
-                settled=before.settled | settled,
+                settled=before.settled | outcomes.keys(),
                 applied=before.applied | applied,
-                began=min(began.timestamp(), before.began or began.timestamp()),
-                ended=max(ended.timestamp(), before.ended),
+                began=min(first, before.began or first),
+                ended=max(last, before.ended),
                 files=before.files if file is None else file,
             )
 
-        others = superseded_by - {message.run_id}
-        return self._change(message, before, settled_now, counts, others, keep_until)[1]
+        return self._change(message, before, settled, ended, outcomes, superseded_by - {message.run_id})[1]
+
+    def change(
+        self, message: Message, before: DeliveryState, event: Callable[[DeliveryState], DeliveryState]
+    ) -> DeliveryState:
+        """Note that a message is a dead letter, or none any more; return what is known of it now."""
+        return self._change(message, before, event, datetime.now(UTC), {}, frozenset())[0]
 
     def note_failure(self, message: Message, now: datetime) -> int:
         """Count a delivery that failed on the message's own account; return how many have."""
         # It may have failed before anybody counted it: a row that only tells of failures would pass for counted.
         self.read(message, now)
-        change = Change(message_key(message)).add({"failures": 1})
-        return int(change_and_read(self._table, change, "counting a failed delivery")["failures"])
+        return self._count("failures", message_key(message))
 
     def note_broken_off(self, run_id: str, row: str) -> int:
         """Count a delivery that broke off in the middle; return how many have."""
-        change = Change({"run_id": run_id, "part": row}).add({"broke_off": 1})
-        return int(change_and_read(self._table, change, "counting a delivery that broke off")["broke_off"])
+        return self._count("broke_off", {"run_id": run_id, "part": row})
 
-    def dead_letter(self, message: Message, before: DeliveryState, reason: DeadLetterReason) -> DeliveryState:
-        """Note that a message is a dead letter, and why, unless that was noted before; return what is known of it now."""
-
-        def dead(before: DeliveryState) -> DeliveryState:
-            return before if before.counter == "dead" else replace(before, dead_letter=reason)
-
-        return self._change(message, before, dead)[0]
-
-    def requeue(self, message: Message, before: DeliveryState) -> DeliveryState:
-        """Note that a dead letter is on the queue again, and open its run; return what is known of it now."""
-
-        def requeued(before: DeliveryState) -> DeliveryState:
-            alive = replace(before, dead_letter=None, failures=0, broke_off=0)
-            return before if before.dead_letter is None else alive
-
-        return self._change(message, before, requeued)[0]
-
-    def expire(self, message: Message, before: DeliveryState) -> DeliveryState:
-        """Note that the queue of dead letters no longer has a message; return what is known of it now."""
-
-        def expired(before: DeliveryState) -> DeliveryState:
-            dead = before.dead_letter
-            return before if dead is None else replace(before, dead_letter=replace(dead, is_expired=True))
-
-        return self._change(message, before, expired)[0]
+    def _count(self, name: str, key: Mapping[str, str]) -> int:
+        return int(change_and_read(self._table, Change(key).add({name: 1}))[name])
 
     def _change(
         self,
         message: Message,
         before: DeliveryState,
-        decide: Callable[[DeliveryState], DeliveryState],
-        counts: Callable[[frozenset[int]], Mapping[str, int]] = lambda _: {},
-        superseded_by: frozenset[str] = frozenset(),
-        keep_until: datetime | None = None,
+        event: Callable[[DeliveryState], DeliveryState],
+        now: datetime,
+        outcomes: Mapping[int, str],
+        superseded_by: frozenset[str],
     ) -> tuple[DeliveryState, frozenset[int]]:
         """Change a message's row, whoever else changes it, and the counts of its run with it.
 
         Return what is known of the message now, and the indexes that have an outcome only by this.
         """
-        doing = f"noting what became of values of the run {message.run_id}"
         for _ in range(ATTEMPTS):
-            now, after = datetime.now(UTC), decide(before)
+            after = event(before)
             if after == before:
                 return before, frozenset()
             after = replace(after, version=before.version + 1)
@@ -215,9 +180,8 @@ class Runs:
             row = Change(message_key(message)).if_equal("version", before.version)
             row.set({name: value for name, value in after.written().items() if value != was[name]})
             # Of what is no batch nothing was noted before.
-            row.set({"values": message.values})
-            row.keep_until(keep_until or now + MESSAGES_KEPT_FOR, once=keep_until is None)
-            moved = Counter(counts(new))
+            row.set({"values": message.values}).keep_until(now + MESSAGES_KEPT_FOR, once=True)
+            moved = Counter(outcomes[index] for index in new)
             moved[before.counter] -= message.values - len(before.settled)
             moved[after.counter] += message.values - len(after.settled)
             of_run = Change(run_key(message.run_id)).add(moved)
@@ -233,14 +197,10 @@ class Runs:
                     .keep_until(now + RUNS_KEPT_FOR, once=True)
                     for newer in sorted(superseded_by)
                 ]
-            if not change_items(self._table, changes, doing):
+            if not change_items(self._table, changes):
                 return after, new
             before = self.read(message, now)
-        raise busy(doing)
-
-    def forget(self, message: Message) -> None:
-        """Forget a message that is none of any run."""
-        change_item(self._table, Change(message_key(message)).delete(), "forgetting an unreadable message")
+        raise busy(self._table)
 
     # How it ends
 
@@ -250,30 +210,21 @@ class Runs:
         Where newer values supersede its own, it is also known by then whether those are on the queue.
         """
         run = self._row(run_id)
-        return run is not None and self._may_end(run, now)
-
-    def _may_end(self, run: Run, now: datetime) -> bool:
-        return (
-            run.ended_at is None
-            and run.is_done
-            and not any(newer.may_be_computed(now) for newer in self._superseding(run))
-        )
+        return run is not None and run.may_end(now) and self._with_newer(run).may_end(now)
 
     def _row(self, run_id: str) -> Run | None:
         """Read a run without what its parts came to."""
-        item = read_item(self._table, run_key(run_id), _READING_RUN)
+        item = read_item(self._table, run_key(run_id))
         return None if item is None else run_of(item)
 
-    def _superseding(self, run: Run) -> Iterator[Run]:
-        for run_id in sorted(run.superseded_by):
-            newer = None
+    def _with_newer(self, run: Run) -> Run:
+        """Read the runs that have claimed newer values of a run."""
+        newer: dict[str, Run | None] = dict.fromkeys(sorted(run.superseded_by))
+        for run_id in newer:
             # Of one whose row cannot be read nobody can tell whether it was computed to its end.
             with suppress(DamagedRowError):
-                newer = self._row(run_id)
-            yield newer or Run(run_id)
-
-    def _lacks(self, run: Run) -> tuple[Run, ...]:
-        return tuple(newer for newer in self._superseding(run) if not newer.is_computed)
+                newer[run_id] = self._row(run_id)
+        return replace(run, newer=tuple(found or Run(run_id) for run_id, found in newer.items()))
 
     def judge_superseded(self, run_id: str) -> list[str]:
         """Open again what ended otherwise than it would now that a run is computed, or cannot be.
@@ -285,15 +236,14 @@ class Runs:
             return []
         for older_id in sorted(run.supersedes):
             with suppress(DamagedRowError):
-                self._judge(older_id)
+                older = self.run(older_id)
+                if (
+                    older is not None
+                    and older.ended_at is not None
+                    and self._with_newer(older).outcome_by_counts is not older.outcome
+                ):
+                    change_item(self._table, Change(run_key(older_id)).remove(*OPEN_RUN))
         return sorted(run.supersedes)
-
-    def _judge(self, run_id: str) -> None:
-        run = self.run(run_id)
-        if run is None or run.ended_at is None:
-            return
-        if replace(run, lacks=self._lacks(run)).outcome_by_counts is not run.outcome:
-            change_item(self._table, Change(run_key(run_id)).remove(*OPEN_RUN), "opening a run again")
 
     def close(self, run_id: str, rejected_file: str | None, now: datetime) -> Run | None:
         """Note that a run has ended; ``None`` where it has not, or where another was faster.
@@ -301,17 +251,15 @@ class Runs:
         A run of which a message is sent again is open again, and ends once more.
         """
         run = self.run(run_id)
-        if run is None or not self._may_end(run, now):
+        if run is None or not (run := self._with_newer(run)).may_end(now):
             return None
-        run = replace(run, lacks=self._lacks(run))
-        ended = {"ended_at": now.astimezone(UTC).isoformat(), "outcome": run.outcome_by_counts.value}
-        if rejected_file is not None:
-            ended["rejected_file"] = rejected_file
+        outcome = run.outcome_by_counts
+        ended = {"ended_at": utc(now), "outcome": outcome.value, "rejected_file": rejected_file}
         change = Change(run_key(run_id)).set(ended).if_absent("ended_at")
         change.if_equal("waiting", 0).if_equal("parts_open", 0).if_equal("batches", run.batches)
-        if not change_item(self._table, change, "noting that a run has ended"):
+        if not change_item(self._table, change):
             return None
-        return replace(run, ended_at=now, outcome=run.outcome_by_counts, rejected_file=rejected_file)
+        return replace(run, ended_at=now, outcome=outcome, rejected_file=rejected_file)
 
     # What somebody asks for
 
@@ -319,8 +267,7 @@ class Runs:
         """Mark a run as stopped, unless it has ended; return it, or ``None`` where there is none."""
         run = self.run(run_id)
         if run is not None and run.ended_at is None:
-            mark = Change(run_key(run_id)).set_once({"stopped_at": now.astimezone(UTC).isoformat()})
-            change_item(self._table, mark, "noting that a run is stopped")
+            change_item(self._table, Change(run_key(run_id)).set_once({"stopped_at": utc(now)}))
         return run
 
     def stopped_at(self, run_id: str) -> datetime | None:
@@ -332,10 +279,10 @@ class Runs:
 
     def run(self, run_id: str) -> Run | None:
         """Read a run."""
-        if (item := read_item(self._table, run_key(run_id), _READING_RUN)) is None:
+        if (run := self._row(run_id)) is None:
             return None
         computed, damaged = self.parts.computed(run_id)
-        return replace(run_of(item, computed), damaged=damaged)
+        return replace(run, computed=computed, damaged=damaged)
 
     def recent(self, since: datetime) -> Iterator[str]:
         """Yield the ids of the runs that were first computed since an instant, the newest first."""
@@ -349,7 +296,7 @@ class Runs:
         ]
         found = []
         damaged = []
-        for item in read_items(self._table, keys, "reading the dead letters"):
+        for item in read_items(self._table, keys):
             delivery_state, message = delivery_state_of(item), _message_of(item)
             if delivery_state is None or message is None:
                 damaged.append(f"{item['part']} of {item['run_id']}")
@@ -359,15 +306,15 @@ class Runs:
 
     def _of_kind(self, kind: str, since: datetime) -> Iterator[Mapping[str, Any]]:
         """Yield the keys of all rows of a kind that began since an instant, the newest first."""
-        begun = Key("kind").eq(kind) & Key("started_at").gte(since.astimezone(UTC).isoformat())
-        return query_items(self._table, begun, _READING_RUN, IndexName="ByStart", ScanIndexForward=False)
+        begun = Key("kind").eq(kind) & Key("started_at").gte(utc(since))
+        return query_items(self._table, begun, IndexName="ByStart", ScanIndexForward=False)
 
     def files(self, run_id: str) -> tuple[dict[str, int], tuple[str, ...]]:
         """Return how many files of refused values each message has left, by name; and the rows that cannot be read."""
         files: dict[str, int] = {}
         damaged = []
         rows = Key("run_id").eq(run_id) & Key("part").begins_with(_MESSAGE)
-        for item in query_items(self._table, rows, _READING_RUN, ConsistentRead=True):
+        for item in query_items(self._table, rows, ConsistentRead=True):
             name = str(item["part"]).removeprefix(_MESSAGE).replace("#", "-")
             delivery_state = delivery_state_of(item)
             if delivery_state is None:
@@ -380,14 +327,9 @@ class Runs:
 def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DeliveryState]:
     """Read what became of messages, each given by its batch id and attempt id; those of which nothing can be read lack."""
     keys = {_key(*batch)["part"]: batch for batch in batches}
-    items = read_items(
-        table, [_key(*batch) for batch in keys.values()], "reading what DHIS2 has acknowledged"
-    )
+    items = read_items(table, [_key(*batch) for batch in keys.values()])
     states = {keys[str(item["part"])]: delivery_state_of(item) for item in items}
     return {batch: state for batch, state in states.items() if state is not None}
-
-
-_READING_RUN = "reading what became of a run"
 
 
 def message_key(message: Message) -> dict[str, str]:

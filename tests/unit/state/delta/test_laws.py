@@ -35,7 +35,7 @@ from msupply_dhis2.settings import Scheme, parse_settings
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.state.message import DeliveryState
-from msupply_dhis2.state.runs import MESSAGES_KEPT_FOR, Runs
+from msupply_dhis2.state.runs import Runs
 from tests.support.laws import tried
 from tests.support.table_in_memory import TableInMemory
 
@@ -125,18 +125,15 @@ class Country(RuleBasedStateMachine):
         self,
         delivery: Delivery,
         settled: frozenset[int],
-        until: datetime,
         applied: frozenset[int] = frozenset(),
     ) -> None:
         self.table_of_runs.settle(
             delivery.message.counted,
             delivery.delivery_state,
-            settled=settled,
+            dict.fromkeys(settled, "stored"),
             applied=applied,
             began=delivery.began,
             ended=self.now,
-            counts=lambda places: {"stored": len(places)},
-            keep_until=until,
         )
 
     def records(self) -> DeltaTable:
@@ -305,11 +302,8 @@ class Country(RuleBasedStateMachine):
         settled = places - waiting
         applied = settled - refused
         self.land(delivery, applied)
-        until = self.now + MESSAGES_KEPT_FOR
-        if batch.tracking is not None:
-            until = max(until, batch.tracking.until + MESSAGES_KEPT_FOR)
         tracked = frozenset(applied) if delivery.is_tracked else frozenset[int]()
-        self.note(delivery, frozenset(settled), until, tracked)
+        self.note(delivery, frozenset(settled), tracked)
         if len(delivery.delivery_state.settled | settled) == len(batch.values):
             delivery.message.is_finished = True
 
@@ -335,7 +329,7 @@ class Country(RuleBasedStateMachine):
             delivery_state = self.table_of_runs.read(message.counted, self.now)
             every_place = frozenset(range(len(batch.values)))
             delivery = Delivery(message, self.now, delivery_state, is_tracked=True)
-            self.note(delivery, every_place, batch.tracking.until + MESSAGES_KEPT_FOR)
+            self.note(delivery, every_place)
             message.is_finished = True
 
     @rule(minutes=st.integers(1, 4) | st.sampled_from([20, 90, 24 * 60, 35 * 24 * 60]))

@@ -51,7 +51,7 @@ def attempt(name: str, value: str | None) -> Attempt:
     return Attempt(f"batch-{name}", "s1", UNTIL, 0, value)
 
 
-def receipt(began: float, ended: float, *, applied: bool = True) -> DeliveryState:
+def receipt(began: int, ended: int, *, applied: bool = True) -> DeliveryState:
     return DeliveryState(frozenset({0}), frozenset({0} if applied else ()), began, ended)
 
 

@@ -217,7 +217,7 @@ class DeltaFilter:
             record.full |= dict.fromkeys(due, int(self._now))
             if self._records.write(self._target, record):
                 return
-        raise busy(f"noting what is on its way to DHIS2 for the org unit {org_unit}")
+        raise busy(self._records.table)
 
     def warnings(self) -> Iterator[str]:
         """Yield what has vanished, and what is done about it."""

@@ -51,7 +51,7 @@ class DeltaTable:
     """Records in DynamoDB, and the table of runs, in which push notes how far messages are (``receipts``); ``now`` is aware."""
 
     def __init__(self, table: "Table", receipts: "Table", now: datetime) -> None:
-        self._table = table
+        self.table = table
         self._receipts = receipts
         self._now = now
         self._end = now + KEPT_FOR
@@ -61,10 +61,7 @@ class DeltaTable:
     def read(self, target: str, period: str, org_unit: str) -> Record:
         """Read the record of an org unit; one that is not there, or cannot be read, comes back empty."""
         keys = _period_key(target, period), _key(target, period, org_unit)
-        found = {
-            str(item["target_period"]): item
-            for item in read_items(self._table, keys, "reading what DHIS2 has acknowledged")
-        }
+        found = {str(item["target_period"]): item for item in read_items(self.table, keys)}
         of_period, item = (found.get(key["target_period"], {}) for key in keys)
         record = Record(period, org_unit)
         try:
@@ -108,13 +105,12 @@ class DeltaTable:
         # Of one that is reset the version may be unreadable; and while what others write now matters nothing is certain.
         if record.version is not None or not record.is_reset:
             change.if_equal("version", record.version)
-        return change_item(self._table, change, "noting what is on its way to DHIS2")
+        return change_item(self.table, change)
 
     def org_units(self, target: str, period: str) -> Iterator[str]:
         """Yield the org units that have a record."""
         rows = Key("target_period").eq(_key(target, period, "")["target_period"])
-        doing = "reading which org units DHIS2 has acknowledged values of"
-        for item in query_items(self._table, rows, doing, ProjectionExpression="org_unit"):
+        for item in query_items(self.table, rows, ProjectionExpression="org_unit"):
             yield str(item["org_unit"])
 
     def receipts(self, records: Iterable[Record]) -> Receipts:
@@ -129,8 +125,7 @@ class DeltaTable:
         key = _period_key(target, period) if org_unit is None else _key(target, period, org_unit)
         change = Change(key).set({"invalid_until": until}).keep_until(self._end)
         # It may be marked for longer already.
-        doing = "noting that values are sent of which nothing is remembered"
-        change_item(self._table, change.if_below("invalid_until", until), doing)
+        change_item(self.table, change.if_below("invalid_until", until))
 
     def note_names(self, settings: Settings, period: str) -> None:
         """Note how places in DHIS2 are named; where they were named otherwise last, nothing is certain any more.
@@ -138,11 +133,11 @@ class DeltaTable:
         Under the other names something else may have been sent to the same places.
         """
         target, names = target_of(settings), names_of(settings)
-        key, doing = _period_key(target, period), "noting how places in DHIS2 are named"
-        if any(item.get("names", names) != names for item in read_items(self._table, [key], doing)):
+        key = _period_key(target, period)
+        if any(item.get("names", names) != names for item in read_items(self.table, [key])):
             # First: where this breaks off it is done again.
             self.invalidate(target, period, None)
-        change_item(self._table, Change(key).set({"names": names}).keep_until(self._end), doing)
+        change_item(self.table, Change(key).set({"names": names}).keep_until(self._end))
 
     def faults(self) -> tuple[str, ...]:
         """Return what could not be read or written, a sentence each."""

@@ -9,7 +9,6 @@ hand, and then no other row need be read.
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -94,14 +93,11 @@ OLDEST = Revision(0, 0)
 """Of a message that says nothing about it."""
 
 
-def revisions_of[Kind](snapshots: Mapping[Kind, datetime], read_at: datetime) -> dict[Kind, Revision]:
-    """Return the revision of each kind of value."""
-    return {kind: Revision.of(snapshot, read_at) for kind, snapshot in snapshots.items()}
-
-
-def revisions_of_batch(batch: Batch) -> dict[Metric, Revision]:
-    """Return the revisions of a batch's values, by their metrics; none where the message says nothing about it."""
-    return {} if batch.read_at is None else revisions_of(batch.snapshots, batch.read_at)
+def revisions_of(snapshots: Mapping[Metric, datetime], read_at: datetime | None) -> dict[Metric, Revision]:
+    """Return the revision of each metric's values; none where a message says nothing about it."""
+    if read_at is None:
+        return {}
+    return {metric: Revision.of(snapshot, read_at) for metric, snapshot in snapshots.items()}
 
 
 # The same identifiers come in each org unit.
@@ -123,45 +119,48 @@ class Claim(NamedTuple):
     run_id: str
 
 
-@dataclass(slots=True)
-class LatestRevisions:
-    """The latest claim to each value of one org unit in one period, by the values' marks.
+type Claims = dict[bytes, Claim]
+"""The latest claim to each value of one org unit in one period, by the values' marks; ``ANY``'s is one that any may have."""
 
-    ``unknown`` is a claim that any value may have, because those before could not be read.
-    """
+ANY = b""
+"""In place of the marks of values whose claims could not be read."""
 
-    claims: dict[bytes, Claim] = field(default_factory=dict)
-    unknown: Claim | None = None
 
-    def claim(self, claim: Claim, marks: Iterable[bytes]) -> None:
-        """Claim values; those that a later claim has stay with it."""
-        self.claims |= {mark: claim for mark in marks if self.claims.get(mark, claim) <= claim}
+def add(claims: Claims, mark: bytes, claim: Claim) -> None:
+    """Claim a value; one that a later claim has stays with it."""
+    claims[mark] = max(claim, claims.get(mark, claim))
 
-    def latest(self, mark: bytes) -> Claim | None:
-        """Return the latest claim to a value; ``None`` where there is none."""
-        return max(filter(None, (self.claims.get(mark), self.unknown)), default=None)
 
-    def written(self) -> list[dict[str, str | bytes]]:
-        """Write the claims as the table holds them; one without a mark is the one that any value may have."""
-        marks: dict[Claim, list[bytes]] = defaultdict(list)
-        for mark, claim in sorted(self.claims.items()):
-            marks[claim].append(mark)
-        unknown = [] if self.unknown is None else [(self.unknown, list[bytes]())]
-        return [
-            {"revision": str(claim.revision), "run_id": claim.run_id, "marks": b"".join(held)}
-            for claim, held in [*unknown, *sorted(marks.items())]
-        ]
+def latest(claims: Claims, mark: bytes) -> Claim | None:
+    """Return the latest claim to a value; ``None`` where there is none."""
+    return max((claims[each] for each in (mark, ANY) if each in claims), default=None)
 
-    @classmethod
-    def read(cls, written: Iterable[Mapping[str, Any]]) -> "LatestRevisions":
-        """Read what ``written`` gave; a ``ValueError``, ``TypeError`` or ``KeyError`` where it is something else."""
-        read = cls()
-        for each in written:
-            claim = Claim(Revision.parse(str(each["revision"])), str(each["run_id"]))
-            marks = bytes(each["marks"])
-            read.claims |= {bytes(mark): claim for mark in batched(marks, _MARK_BYTES, strict=True)}
-            read.unknown = read.unknown if marks else claim
-        return read
+
+def written(claims: Claims) -> list[dict[str, str | bytes]]:
+    """Write claims as the table holds them: each with the marks of all its values."""
+    marks: dict[tuple[Claim, int], list[bytes]] = defaultdict(list)
+    for mark, claim in sorted(claims.items()):
+        marks[claim, len(mark)].append(mark)
+    return [
+        {"revision": str(claim.revision), "run_id": claim.run_id, "marks": b"".join(held)}
+        for (claim, _), held in sorted(marks.items())
+    ]
+
+
+def read(rows: Iterable[Mapping[str, Any]]) -> Claims:
+    """Read what ``written`` gave; a ``ValueError``, ``TypeError`` or ``KeyError`` where it is something else."""
+    claims: Claims = {}
+    for row in rows:
+        claim = Claim(Revision.parse(str(row["revision"])), str(row["run_id"]))
+        marks = bytes(row["marks"])
+        claims |= {bytes(mark): claim for mark in batched(marks, _MARK_BYTES, strict=True)}
+        if not marks:
+            claims[ANY] = claim
+    return claims
+
+
+type _Row = tuple[str, str]
+"""A period and an org unit."""
 
 
 class OrderingTable:
@@ -184,55 +183,52 @@ class OrderingTable:
         run_id: str,
     ) -> None:
         """Claim values for a run, before any of them is on the queue."""
-        marks: dict[str, dict[str, dict[Claim, list[bytes]]]] = {}
+        rows: dict[_Row, Claims] = defaultdict(dict)
+        newest: dict[str, Revision] = {}
         for value in values:
-            of_org_unit = marks.setdefault(value.period, {}).setdefault(value.org_unit, {})
-            claim = Claim(revisions[value.metric], run_id)
-            of_org_unit.setdefault(claim, []).append(mark_of(value, data_element_scheme))
-        for period, of_period in marks.items():
+            revision = revisions[value.metric]
+            newest[value.period] = max(revision, newest.get(value.period, revision))
+            mark = mark_of(value, data_element_scheme)
+            add(rows[value.period, value.org_unit], mark, Claim(revision, run_id))
+        for period, revision in newest.items():
             # First: who finds a later one here looks at the org units, and who does not sends nothing after this.
-            self._note_newest(period, max(claim.revision for each in of_period.values() for claim in each))
-            self._claim_in(period, of_period)
+            self._note_newest(period, revision)
+        for _ in range(ATTEMPTS):
+            for row, (claims, version) in self._read(rows).items():
+                for mark, claim in rows[row].items():
+                    add(claims, mark, claim)
+                if self._write(row, claims, version):
+                    del rows[row]
+            if not rows:
+                return
+        raise busy(self._table)
 
     def _note_newest(self, period: str, revision: Revision) -> None:
         if self._newest.get(period, OLDEST) >= revision:
             return
-        key, doing = _key(_NEWEST, period), "noting how new the values of a period are"
+        key = _key(_NEWEST, period)
         change = Change(key).set({"newest": str(revision)}).keep_until(self._end)
-        if not change_item(self._table, change.if_below("newest", str(revision)), doing):
+        if not change_item(self._table, change.if_below("newest", str(revision))):
             # A newer one is noted, and expires no earlier than it must.
-            change_item(self._table, Change(key).keep_until(self._end), doing)
+            change_item(self._table, Change(key).keep_until(self._end))
         self._newest[period] = revision
 
-    def _claim_in(self, period: str, marks: dict[str, dict[Claim, list[bytes]]]) -> None:
-        for _ in range(ATTEMPTS):
-            found = self._read(period, marks)
-            for org_unit in list(marks):
-                claims, version = found[org_unit]
-                for claim, claimed in marks[org_unit].items():
-                    claims.claim(claim, claimed)
-                if self._write(period, org_unit, claims, version):
-                    del marks[org_unit]
-            if not marks:
-                return
-        raise busy(f"claiming the values of {', '.join(marks)}")
-
-    def _write(self, period: str, org_unit: str, claims: LatestRevisions, version: object) -> bool:
-        written = claims.written()
-        if sum(_CLAIM_BYTES + len(each["run_id"]) + len(each["marks"]) for each in written) > MOST_BYTES:
+    def _write(self, row: _Row, claims: Claims, version: object) -> bool:
+        rows = written(claims)
+        if sum(_CLAIM_BYTES + len(each["run_id"]) + len(each["marks"]) for each in rows) > MOST_BYTES:
+            period, org_unit = row
             self._too_many.append(f"{org_unit} in {period}")
             return True
         before = version if isinstance(version, Decimal) else 0
-        change = Change(_key(period, org_unit)).set({"claims": written, "version": before + 1})
-        change.keep_until(self._end)
-        return change_item(self._table, change.if_equal("version", version), "claiming values")
+        change = Change(_key(*row)).set({"claims": rows, "version": before + 1}).keep_until(self._end)
+        return change_item(self._table, change.if_equal("version", version))
 
     def faults(self) -> tuple[str, ...]:
         """Say of what no claims could be kept, or read, a sentence each."""
         faults = []
         if self._damaged:
             faults.append(
-                f"The rows of the table of claims that are named here cannot be read (period, org unit): "
+                "The rows of the table of claims that are named here cannot be read (period, org unit): "
                 f"{'; '.join(dict.fromkeys(self._damaged))}. Only the newest values of the period are sent there, because "
                 "newer ones may have been sent before. Compute these periods again."
             )
@@ -248,26 +244,24 @@ class OrderingTable:
 
     def superseded(self, batch: Batch, indexes: Iterable[int]) -> dict[int, Claim]:
         """Find which of these values of a batch, by their indexes, a later revision has claimed; with that claim."""
-        revisions = revisions_of_batch(batch)
-        values = batch.values
-        asked: dict[str, list[int]] = {}
-        for index in indexes:
-            asked.setdefault(values[index].period, []).append(index)
+        known, values = revisions_of(batch.snapshots, batch.read_at), batch.values
+        revisions = {index: known.get(values[index].metric, OLDEST) for index in indexes}
+        newest = {period: self._newest_of(period) for period in {values[index].period for index in revisions}}
+        rows = {
+            index: (values[index].period, values[index].org_unit)
+            for index, revision in revisions.items()
+            if revision < newest[values[index].period]
+        }
+        held = self._read(sorted(set(rows.values())))
         found: dict[int, Claim] = {}
-        for period, in_period in asked.items():
-            newest = self._newest_of(period)
-            older = [index for index in in_period if revisions.get(values[index].metric, OLDEST) < newest]
-            claims = self._read(period, sorted({values[index].org_unit for index in older}))
-            for index in older:
-                value = values[index]
-                claimed, _ = claims[value.org_unit]
-                claim = claimed.latest(mark_of(value, batch.data_element_id_scheme))
-                if claim is not None and claim.revision > revisions.get(value.metric, OLDEST):
-                    found[index] = claim
+        for index, row in rows.items():
+            claim = latest(held[row][0], mark_of(values[index], batch.data_element_id_scheme))
+            if claim is not None and claim.revision > revisions[index]:
+                found[index] = claim
         return found
 
     def _newest_of(self, period: str) -> Revision:
-        item = read_item(self._table, _key(_NEWEST, period), "reading how new the values of a period are")
+        item = read_item(self._table, _key(_NEWEST, period))
         if item is None or "newest" not in item:
             return OLDEST
         try:
@@ -276,24 +270,21 @@ class OrderingTable:
             # Then the org units tell.
             return LATEST
 
-    def _read(self, period: str, org_units: Iterable[str]) -> dict[str, tuple[LatestRevisions, object]]:
-        """Read the claims of org units, and which version of them that is.
+    def _read(self, rows: Iterable[_Row]) -> dict[_Row, tuple[Claims, object]]:
+        """Read the claims of rows, and which version of them that is.
 
         Where they cannot be read, any value may have been claimed as late as the newest of the period.
         """
-        claims: dict[str, tuple[LatestRevisions, object]] = {
-            org_unit: (LatestRevisions(), None) for org_unit in org_units
-        }
-        keys = [_key(period, org_unit) for org_unit in claims]
-        for item in read_items(self._table, keys, "reading which values are claimed"):
-            org_unit = str(item["org_unit"])
+        found: dict[_Row, tuple[Claims, object]] = {row: ({}, None) for row in rows}
+        for item in read_items(self._table, [_key(*row) for row in found]):
+            period, org_unit = row = str(item["period"]), str(item["org_unit"])
             try:
-                held = LatestRevisions.read(item["claims"])
+                claims = read(item["claims"])
             except (ValueError, TypeError, KeyError):
                 self._damaged.append(f"{period}, {org_unit}")
-                held = LatestRevisions(unknown=Claim(self._newest_of(period), UNKNOWN_RUN))
-            claims[org_unit] = held, item.get("version")
-        return claims
+                claims = {ANY: Claim(self._newest_of(period), UNKNOWN_RUN)}
+            found[row] = claims, item.get("version")
+        return found
 
 
 def _key(period: str, org_unit: str) -> dict[str, str]:

@@ -70,13 +70,8 @@ class InFlightMessage:
 _MESSAGE = TypeAdapter(InFlightMessage)
 
 
-def _written(message: InFlightMessage) -> dict[str, Any]:
-    # DynamoDB has no empty set.
-    return {name: value for name, value in asdict(message).items() if value != frozenset()}
-
-
 def _read(held: object) -> InFlightMessage | None:
-    """Read what was written; ``None`` where it is something else."""
+    """Read what is held of a message; ``None`` where it is something else."""
     try:
         return _MESSAGE.validate_python(held)
     except ValidationError:
@@ -104,6 +99,7 @@ def org_units_of(org_units: Iterable[str]) -> frozenset[bytes]:
     return digests if len(digests) <= MOST_ORG_UNITS else frozenset()
 
 
+@dataclass(frozen=True, slots=True)
 class InFlightMessages:
     """The messages in flight to DHIS2.
 
@@ -111,20 +107,11 @@ class InFlightMessages:
     have broken off, once, by whoever finds it; ``clock`` returns epoch seconds.
     """
 
-    def __init__(
-        self,
-        table: "Table",
-        *,
-        tell: Callable[[str], None],
-        broke_off: Callable[[str, str], None],
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._table = table
-        self._tell = tell
-        self._broke_off = broke_off
-        self._clock = clock
-        self._sleep = sleep
+    table: "Table"
+    tell: Callable[[str], None]
+    broke_off: Callable[[str, str], None]
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
 
     @contextmanager
     def in_flight(self, message: InFlightMessage, seconds: float, deadline: float) -> Iterator[Ending]:
@@ -146,16 +133,15 @@ class InFlightMessages:
                 self._end(name, message, ending, held_periods)
             except AwsError as error:
                 # What was sent has its outcome; others wait for it a while longer than they need to.
-                self._tell(f"It could not be noted that a message has been sent. {error}")
+                self.tell(f"It could not be noted that a message has been sent. {error}")
 
     def _begin(
         self, name: str, message: InFlightMessage, seconds: float
     ) -> tuple[dict[str, InFlightMessage], frozenset[str]]:
         """Note a message in flight, and return the others, and the periods that DHIS2 holds."""
-        now = self._clock()
-        written = _written(replace(message, until=int(now + seconds) + 1))
-        change = Change(_KEY).set({name: written, "expires_at": int(now + seconds) + 86_400})
-        item = change_and_read(self._table, change, "noting which values are being sent")
+        now = self.clock()
+        change = _change(name, replace(message, until=int(now + seconds) + 1))
+        item = change_and_read(self.table, change.set({"expires_at": int(now + seconds) + 86_400}))
         others: dict[str, InFlightMessage] = {}
         for each in item:
             if not each.startswith(_PREFIX) or each == name:
@@ -165,14 +151,13 @@ class InFlightMessages:
                 others[each] = other
                 continue
             if other is None:
-                self._tell(
+                self.tell(
                     f"{each} in the row in-flight of the stack's table cannot be read, and is taken away."
                 )
             # Counted once, whoever else finds it at the same time.
-            gone = Change(_KEY).remove(each).if_present(each)
-            is_mine = change_item(self._table, gone, "noting which values are sent")
+            is_mine = change_item(self.table, Change(_KEY).remove(each).if_present(each))
             if is_mine and other is not None and not other.is_over:
-                self._broke_off(other.run_id, other.message)
+                self.broke_off(other.run_id, other.message)
         held_periods: Any = item.get(_HELD_PERIODS)
         return others, frozenset(held_periods if isinstance(held_periods, set) else ())
 
@@ -193,26 +178,31 @@ class InFlightMessages:
             # One that is over and may still be applied need not: where two meet all the same, what is lost is sent again.
             if not other.is_over and not new_periods.isdisjoint(other.periods)
         }
-        until = self._clock() + deadline
+        until = self.clock() + deadline
         while ahead:
-            if self._clock() >= until:
+            if self.clock() >= until:
                 raise InFlightError(_OLDER_FIRST if ahead & older else _ALONE)
-            self._sleep(LOOK_AGAIN_SECONDS)
-            item = read_item(self._table, _KEY, "reading which values are being sent") or {}
-            now = self._clock()
+            self.sleep(LOOK_AGAIN_SECONDS)
+            item = read_item(self.table, _KEY) or {}
+            now = self.clock()
             held = {each: _read(item.get(each)) for each in ahead}
             ahead = {each for each, other in held.items() if other is not None and other.until >= now}
 
     def _end(self, name: str, message: InFlightMessage, ending: Ending, held_periods: frozenset[str]) -> None:
-        until = int(self._clock()) + APPLIED_WITHIN_SECONDS
-        over = _written(replace(message, until=until, is_over=True))
-        change = Change(_KEY).set({name: over if ending.lingers else None})
+        until = int(self.clock()) + APPLIED_WITHIN_SECONDS
+        change = _change(name, replace(message, until=until, is_over=True) if ending.lingers else None)
         if new := set(ending.held_periods - held_periods):
             if held_periods and len(held_periods) + len(new) <= MOST_HELD_PERIODS:
                 change.add({_HELD_PERIODS: new})
             else:
                 change.set({_HELD_PERIODS: new})
-        change_item(self._table, change, "noting which values are sent, and which may still arrive")
+        change_item(self.table, change)
+
+
+def _change(name: str, message: InFlightMessage | None) -> Change:
+    # DynamoDB has no empty set.
+    held = message and {field: value for field, value in asdict(message).items() if value != frozenset()}
+    return Change(_KEY).set({name: held})
 
 
 _OLDER_FIRST = (
