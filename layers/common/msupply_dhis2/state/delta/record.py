@@ -6,13 +6,16 @@ confirmed, and the *attempts* since. Only where all that follows from them is on
 DHIS2 holds.
 """
 
-import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any, NamedTuple
+from itertools import islice
+from operator import attrgetter
+from typing import Annotated, Final, Literal, NamedTuple
+
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
@@ -30,7 +33,7 @@ SETTLED_SECONDS = 3600.0
 TRACKED_FOR = timedelta(days=30)
 """How long a batch may take to arrive: 12 days on the queue, 14 as a dead letter, and some to fix what kept it."""
 
-_FORMAT = 1
+_FORMAT: Final = 2
 
 
 class NoValue(IntEnum):
@@ -232,33 +235,14 @@ class Record:
         )
 
     def encoded(self) -> bytes:
-        """Return the record's content, compactly: what comes again and again stands once, in a list of its kind."""
-        # By what each is, its index in the list. A combo is an option combo with its metric and kind.
-        names, combos, batches = dict[str, int](), dict[Any, int](), dict[Any, int]()
-
-        def index[Kind](indexes: dict[Kind, int], of: Kind) -> int:
-            return indexes.setdefault(of, len(indexes))
-
-        rows: list[list[Any]] = []
-        for (data_element, category, attribute), entry in self.entries.items():
-            row: list[Any] = [
-                index(names, data_element),
-                index(
-                    combos, (category, attribute, entry.scheme.value, entry.metric.value, entry.kind.value)
-                ),
-                index(names, entry.store),
-                index(names, entry.item),
-                entry.confirmed,
-                # Nearly always the same as what is confirmed.
-                0 if entry.acknowledged == entry.confirmed else entry.acknowledged,
-            ]
-            for attempt in entry.attempts:
-                batch = attempt.batch_id, attempt.attempt_id, attempt.until
-                row += [index(batches, batch), attempt.index, attempt.value]
-            rows.append(row)
-        full = {metric.value: when for metric, when in self.full.items()}
-        content = [_FORMAT, self.invalid_until, full, list(names), list(combos), list(batches), rows]
-        return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 6)
+        """Return the record's content, compactly: by columns, where what comes again and again stands side by side."""
+        rows = [
+            _Row(*identifier, *_of_entry(entry), len(entry.attempts))
+            for identifier, entry in self.entries.items()
+        ]
+        attempts = [_of_attempt(attempt) for entry in self.entries.values() for attempt in entry.attempts]
+        content = _Content(_FORMAT, self.invalid_until, self.full, rows, attempts)
+        return zlib.compress(_CONTENT.dump_json(content), 6)
 
     def read(self, content: bytes) -> None:
         """Take over a record's content; a ValueError where it is damaged, or of another format.
@@ -266,42 +250,57 @@ class Record:
         Nothing of it is confirmed where ``invalid_until``, the table's, is later than its own.
         """
         try:
-            form, invalid_until, full, names, combos, batches, rows = json.loads(zlib.decompress(content))
-            if form != _FORMAT:
-                raise ValueError("another format")
-            is_doubtful = self.invalid_until > invalid_until
-            self.full = {Metric(metric): int(when) for metric, when in full.items()}
-            for data_element, combo, store, item, confirmed, acknowledged, *sent in rows:
-                category, attribute, scheme, metric, kind = combos[combo]
-                held = confirmed if isinstance(confirmed, str) else NoValue(confirmed)
-                if acknowledged == 0:
-                    acknowledged = None if isinstance(held, NoValue) else held  # noqa: PLW2901 - as it was
-                self.entries[names[data_element], category, attribute] = Entry(
-                    metric=Metric(metric),
-                    scheme=Scheme(scheme),
-                    store=str(names[store]),
-                    item=str(names[item]),
-                    kind=Kind(kind),
-                    confirmed=NoValue.UNKNOWN if is_doubtful else held,
-                    acknowledged=_text(acknowledged),
-                    attempts=[
-                        _attempt(batches[batch], index, value)
-                        for batch, index, value in zip(sent[::3], sent[1::3], sent[2::3], strict=True)
-                    ],
-                )
-        except (
-            *(zlib.error, ValueError, TypeError, LookupError),
-            *(AttributeError, ArithmeticError, RecursionError),
-        ) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+            held = _CONTENT.validate_json(zlib.decompress(content))
+        except (zlib.error, TypeError) as error:
+            raise ValueError(str(error)) from error
+        is_doubtful = self.invalid_until > held.invalid_until
+        attempts = iter(held.attempts)
+        self.full = held.full
+        for row in held.rows:
+            confirmed = NoValue.UNKNOWN if is_doubtful else row.confirmed
+            sent = [Attempt(*attempt) for attempt in islice(attempts, row.attempts)]
+            entry = Entry(
+                row.metric, row.scheme, row.store, row.item, confirmed, row.acknowledged, sent, row.kind
+            )
+            self.entries[row.data_element, row.category, row.attribute] = entry
 
 
-def _attempt(batch: Any, index: Any, value: object) -> Attempt:  # noqa: ANN401 - as read
-    batch_id, attempt_id, until = batch
-    return Attempt(str(batch_id), str(attempt_id), int(until), int(index), _text(value))
+class _Row(NamedTuple):
+    """A value as it is written: its identifier, its entry, and how many of the attempts are its own."""
+
+    data_element: str
+    category: str | None
+    attribute: str | None
+    metric: Metric
+    scheme: Scheme
+    store: str
+    item: str
+    kind: Kind
+    confirmed: Held
+    acknowledged: str | None
+    attempts: int
 
 
-def _text(read: object) -> str | None:
-    if read is not None and not isinstance(read, str):
-        raise ValueError("a value is no text")
-    return read
+_of_entry = attrgetter("metric", "scheme", "store", "item", "kind", "confirmed", "acknowledged")
+_of_attempt = attrgetter("batch_id", "attempt_id", "until", "index", "value")
+
+
+def _transposed(rows: Iterable[Iterable[object]]) -> list[tuple[object, ...]]:
+    return list(zip(*rows, strict=True))
+
+
+_BY_COLUMNS = BeforeValidator(_transposed), PlainSerializer(_transposed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """All that is written of a record."""
+
+    version: Literal[2]
+    invalid_until: float
+    full: dict[Metric, int]
+    rows: Annotated[list[_Row], *_BY_COLUMNS]
+    attempts: Annotated[list[tuple[str, str, int, int, str | None]], *_BY_COLUMNS]
+
+
+_CONTENT = TypeAdapter(_Content)
