@@ -37,7 +37,9 @@ def read_refused(stack: Stack, run_id: str) -> list[Refused]:
 
 def _refused(row: Mapping[str, str]) -> Refused:
     value = {name.replace(" ", "_"): text for name, text in row.items()}
-    return Refused(value["outcome"], value["code"], plain(value["reason"]), plain(value["what_to_do"]), value)
+    # As the log does: a value's cause is its first reason.
+    code = value["code"].partition("; ")[0]
+    return Refused(value["outcome"], code, plain(value["reason"]), plain(value["what_to_do"]), value)
 
 
 def read_calls(stack: Stack, run_id: str, since: datetime, until: datetime | None) -> Sequence[Call]:

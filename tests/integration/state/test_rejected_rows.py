@@ -155,14 +155,23 @@ def test_no_time_for_parts(s3: "S3Client") -> None:
     assert "has only 2 of them. There was no time for 2 parts of it" in written.sentence()
 
 
-def test_no_time_to_write(s3: "S3Client") -> None:
+def test_no_time(s3: "S3Client") -> None:
     rows = RejectedRows(s3, BUCKET)
     rows.keep([row("first")], run_id="run", part="run-a-1f", number=1)
-    left = iter([100.0, 90.0])
-    written = rows.write_file("run", {"run-a-1f": 1}, lambda: next(left, 0.0))
+    hangs, real = threading.Event(), s3.get_object
+
+    def get_object(**asked: str) -> object:
+        hangs.wait(timeout=30)
+        return real(**asked)  # type: ignore[arg-type]  # as asked
+
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr(s3, "get_object", get_object)
+        written = rows.write_file("run", {"run-a-1f": 1}, lambda: 0.0)
+        hangs.set()
     assert written is not None
     assert written.sentence() == (
-        "The file of rejected values could not be written. There was no time to write more. The log of push names all."
+        "The file of rejected values could not be written. There was no time for 1 part of it: see "
+        "s3://rejected-rows/runs/run/parts/. The log of push names all."
     )
 
 

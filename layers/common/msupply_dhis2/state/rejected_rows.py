@@ -4,20 +4,18 @@ A delivery leaves its rows before it notes what became of the values. So no row 
 the two; the next delivery, which finds nothing noted, writes them again in the same place. What was never noted is not
 taken into the file.
 
-The file is CSV that a spreadsheet opens as it is, and takes no cell for a formula: UTF-8 with a byte order mark, by which
-Excel knows it; RFC 4180 otherwise.
+The file is CSV (RFC 4180) that a spreadsheet opens as it is, and takes no cell for a formula.
 """
 
 import csv
 import re
 from codecs import iterdecode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from io import TextIOWrapper
-from itertools import batched, takewhile
+from dataclasses import dataclass
+from itertools import batched
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -48,11 +46,12 @@ COLUMNS = (
     "category option combo",
     "attribute option combo",
     "value",
+    "code",
+    "reason",
+    "what to do",
+    "kind",
+    "document",
 )
-_OF_A_REASON = ("code", "reason", "what to do")
-_LAST_COLUMNS = ("kind", "document")
-"""At the end, so that all others are where they were before there were customers."""
-_BYTE_ORDER_MARK = "\ufeff"
 _BEGINS_A_FORMULA = r"[=+\-@|%＝＋－＠]"  # noqa: RUF001 - Excel takes the wide ones for the narrow
 """What a cell must not begin with (OWASP, CSV injection)."""
 
@@ -124,94 +123,74 @@ class RejectedRows:
         parts = [f"{part}-{number}.json" for part in sorted(noted) for number in range(1, noted[part] + 1)]
         if not parts:
             return None
-        folder = f"s3://{self._bucket}/{_parts(run_id)}"
-        key = _file(run_id)
-        with TemporaryFile() as held, TemporaryFile() as file:
-            found = self._fetch(_parts(run_id), parts, held, seconds_left)
-            held.seek(0)
-            rows = _write(held, file, run_id, found.reasons, seconds_left)
-            lacks = list(found.lacks(len(parts), folder))
-            if rows < found.rows:
-                lacks.append("There was no time to write more.")
-            if not rows:
+        key, folder = _file(run_id), f"s3://{self._bucket}/{_parts(run_id)}"
+        lost: dict[str, str] = {}
+        read = written = 0
+        # Excel knows the encoding by its mark.
+        with TemporaryFile("w+", encoding="utf-8-sig", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for part, rows in self._fetch(_parts(run_id), parts, seconds_left):
+                if isinstance(rows, str):
+                    lost[part] = rows
+                    continue
+                writer.writerows(cells_of(row, run_id) for row in rows)
+                read += 1
+                written += len(rows)
+                if written >= MOST_ROWS:
+                    break
+            lacks = list(_lacks(lost, len(parts) - read - len(lost), written, folder))
+            if not written:
                 return RejectedFile(None, 0, tuple(lacks))
-            file.seek(0)
+            file.flush()
+            file.buffer.seek(0)
             try:
                 with aws_faults(_DOING, self._client):
                     self._client.put_object(
-                        Bucket=self._bucket, Key=key, Body=file, ContentType="text/csv; charset=utf-8"
+                        Bucket=self._bucket, Key=key, Body=file.buffer, ContentType="text/csv; charset=utf-8"
                     )
             except AwsError as error:
                 return RejectedFile(None, 0, (str(error), f"Its parts are in {folder}."))
-        return RejectedFile(f"s3://{self._bucket}/{key}", rows, tuple(lacks))
+        return RejectedFile(f"s3://{self._bucket}/{key}", written, tuple(lacks))
 
     def _fetch(
-        self, prefix: str, parts: Sequence[str], to: IO[bytes], seconds_left: Callable[[], float]
-    ) -> "_Found":
-        """Fetch parts, many at once, into a file with a line for each, in their order, while there is time."""
-        found = _Found()
-        # Half of the time for fetching, which waits for S3, is more than writing takes.
+        self, prefix: str, parts: Sequence[str], seconds_left: Callable[[], float]
+    ) -> Iterator[tuple[str, tuple[RejectedRow, ...] | str]]:
+        """Yield parts, fetched many at once, and the rows of each or why it cannot be had, while there is time."""
+        # The rest is for the upload.
         until_left = seconds_left() / 2
 
-        def fetch(part: str) -> bytes | AwsError:
+        def fetch(part: str) -> tuple[RejectedRow, ...] | str:
             try:
                 with aws_faults(_DOING, self._client):
-                    return self._client.get_object(Bucket=self._bucket, Key=f"{prefix}{part}")["Body"].read()
+                    body = self._client.get_object(Bucket=self._bucket, Key=f"{prefix}{part}")["Body"].read()
+                return _ROWS.validate_json(body)
             except AwsError as error:
-                return error
+                return str(error)
+            except ValidationError:
+                return "It is no part of this version."
 
         pool = ThreadPoolExecutor(PARTS_AT_ONCE)
         try:
             for some in batched(parts, 4 * PARTS_AT_ONCE, strict=False):
-                fetched = [pool.submit(fetch, part) for part in some]
-                for part, content in zip(some, fetched, strict=True):
-                    found.add(part, content.result(max(0.0, seconds_left() - until_left)), to)
-                    if found.rows >= MOST_ROWS:
-                        return found
+                for part, rows in [(part, pool.submit(fetch, part)) for part in some]:
+                    yield part, rows.result(max(0.0, seconds_left() - until_left))
         except TimeoutError:
-            pass
+            return
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        return found
 
 
-@dataclass(slots=True)
-class _Found:
-    """How many parts and rows were fetched."""
-
-    parts: int = 0
-    rows: int = 0
-    reasons: int = 0
-    """The most that any row has."""
-    lost: dict[str, str] = field(default_factory=dict)
-    """The parts that could not be had, and why."""
-
-    def add(self, part: str, content: bytes | AwsError, to: IO[bytes]) -> None:
-        if isinstance(content, AwsError):
-            self.lost[part] = str(content)
-            return
-        try:
-            rows = _ROWS.validate_json(content)
-        except ValidationError:
-            self.lost[part] = "It is no part of this version."
-            return
-        self.parts += 1
-        self.rows += len(rows)
-        self.reasons = max([self.reasons, *(len(row.reasons) for row in rows)])
-        # Within a text a line break is escaped; so those that are there part nothing.
-        to.write(content.replace(b"\n", b" ") + b"\n")
-
-    def lacks(self, parts: int, folder: str) -> Iterator[str]:
-        """Yield which of so many parts are not there."""
-        if self.lost:
-            first, why = next(iter(self.lost.items()))
-            more = f", and {count(len(self.lost) - 1, 'other part')}" if len(self.lost) > 1 else ""
-            yield f"{folder}{first} could not be read{more}: {why}"
-        left = parts - self.parts - len(self.lost)
-        if left and self.rows >= MOST_ROWS:
-            yield f"No file has many more than {MOST_ROWS:,} rows; {count(left, 'part')} of it more are in {folder}."
-        elif left:
-            yield f"There was no time for {count(left, 'part')} of it: see {folder}."
+def _lacks(lost: Mapping[str, str], left: int, rows: int, folder: str) -> Iterator[str]:
+    """Yield which parts a file lacks: those that were ``lost``, and why, and those that are ``left``."""
+    if lost:
+        first, why = next(iter(lost.items()))
+        more = f", and {count(len(lost) - 1, 'other part')}" if len(lost) > 1 else ""
+        yield f"{folder}{first} could not be read{more}: {why}"
+    if left and rows >= MOST_ROWS:
+        yield f"No file has many more than {MOST_ROWS:,} rows; {count(left, 'part')} of it more are in {folder}."
+    elif left:
+        yield f"There was no time for {count(left, 'part')} of it: see {folder}."
 
 
 def _file(run_id: str) -> str:
@@ -222,38 +201,16 @@ def _parts(run_id: str) -> str:
     return f"runs/{run_id}/parts/"
 
 
-def _write(
-    parts: IO[bytes], to: IO[bytes], run_id: str, reasons: int, seconds_left: Callable[[], float]
-) -> int:
-    """Write parts, a line each, as a table, while there is time; return how many rows that are."""
-    in_time = takewhile(lambda _: seconds_left() > 0, parts)
-    text = TextIOWrapper(to, encoding="utf-8", newline="")
-    rows = (row for part in in_time for row in _ROWS.validate_json(part))
-    number = write_rows(rows, text, run_id=run_id, reasons=reasons)
-    # It would close the file.
-    text.detach()
-    return number
-
-
-def write_rows(rows: Iterable[RejectedRow], to: TextIO, *, run_id: str, reasons: int) -> int:
-    """Write rows to a file opened with ``newline=""``, and return how many; any has so many reasons at most, three columns each."""
-    writer = csv.writer(to)
-    to.write(_BYTE_ORDER_MARK)
-    numbers = ["", *(f" {number}" for number in range(2, reasons + 1))][:reasons]
-    of_reasons = [f"{name}{number}" for number in numbers for name in _OF_A_REASON]
-    writer.writerow([*COLUMNS, *of_reasons, *_LAST_COLUMNS])
-    written = 0
-    for written, row in enumerate(rows, 1):  # noqa: B007 - it is returned
-        value = row.value
-        element, period, org_unit, *combos = value.key
-        cells = [run_id, row.outcome, value.store, value.item, value.metric.label, element, org_unit, period]
-        cells += [*(combo or "" for combo in combos), value.value]
-        for why in row.reasons:
-            cells += (why.code, why.text, explain(why.code, why.text).cure)
-        cells += [""] * (len(_OF_A_REASON) * (reasons - len(row.reasons)))
-        cells += (value.kind, value.document)
-        writer.writerow([safe(cell) for cell in cells])
-    return written
+def cells_of(row: RejectedRow, run_id: str) -> list[str]:
+    """Return the cells of a row, as ``COLUMNS`` names them; of several reasons each cell names all."""
+    value = row.value
+    element, period, org_unit, *combos = value.key
+    why = [(each.code, each.text, explain(each.code, each.text).cure) for each in row.reasons]
+    cells = [run_id, row.outcome, value.store, value.item, value.metric.label, element, org_unit, period]
+    cells += [*(combo or "" for combo in combos), value.value]
+    cells += ["; ".join(texts) for texts in zip(*why, strict=True)] or ["", "", ""]
+    cells += (value.kind, value.document)
+    return [safe(cell) for cell in cells]
 
 
 def safe(cell: str) -> str:
