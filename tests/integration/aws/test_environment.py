@@ -234,5 +234,5 @@ def test_missing_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("TIMEZONE")
     monkeypatch.setenv("DHIS2_SECRET", " ")
-    with pytest.raises(ConfigurationError, match="lacks TIMEZONE, DHIS2_SECRET"):
+    with pytest.raises(ConfigurationError, match="TIMEZONE: Field required, DHIS2_SECRET: Field required"):
         PushEnvironment.read()

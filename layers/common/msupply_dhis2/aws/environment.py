@@ -39,19 +39,10 @@ class Environment(BaseModel):
 
     @classmethod
     def read(cls) -> Self:
-        """Read the function's own environment; a ConfigurationError names all variables that are missing or blank."""
-        values = {name: os.environ.get(name.upper(), "").strip() for name in cls.model_fields}
-        if missing := [
-            name.upper()
-            for name, value in values.items()
-            if not value and cls.model_fields[name].is_required()
-        ]:
-            raise ConfigurationError(
-                f"The function's environment lacks {', '.join(missing)}. Deploy the stack again with its "
-                "template (make deploy), which sets it."
-            )
+        """Read the function's own environment; a ConfigurationError names all variables that are missing, blank or wrong."""
+        given = {name: os.environ.get(name.upper(), "").strip() for name in cls.model_fields}
         try:
-            return cls.model_validate(values)
+            return cls.model_validate({name: value for name, value in given.items() if value})
         except ValidationError as error:
             faults = ", ".join(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
             raise ConfigurationError(
@@ -124,28 +115,19 @@ def read_settings(parameter_name: str, client: "SSMClient") -> Settings:
         try:
             value = client.get_parameter(Name=parameter_name, WithDecryption=True)["Parameter"]["Value"]
         except client.exceptions.ParameterNotFound as error:
-            raise SettingsError(
-                [
-                    (
-                        f"There are no settings yet: the parameter {parameter_name} does not exist. Fill in "
-                        "settings.yaml and run `make settings`, or run `aws ssm put-parameter --name "
-                        f"{parameter_name} --type String --tier Intelligent-Tiering --overwrite --value file://settings.yaml`."
-                    )
-                ]
-            ) from error
+            fault = (
+                f"There are no settings yet: the parameter {parameter_name} does not exist. Fill in "
+                "settings.yaml and run `make settings`, or run `aws ssm put-parameter --name "
+                f"{parameter_name} --type String --tier Intelligent-Tiering --overwrite --value file://settings.yaml`."
+            )
+            raise SettingsError([fault]) from error
     return parse_settings(value)
 
 
 def read_dhis2_credentials(
     secret_id: str, client: "SecretsManagerClient", settings: Settings, version: str | None = None
 ) -> Dhis2Credentials:
-    """Read DHIS2's credentials from their secret, or from one of its versions that is not in force.
-
-    Raises
-    ------
-    SettingsError
-        The settings ask for an unsupported login.
-    """
+    """Read DHIS2's credentials from their secret, or from one of its versions that is not in force."""
     value, version = _read_secret(secret_id, client, "DHIS2's credentials", version)
     return parse_dhis2_credentials(value, settings, version=version)
 

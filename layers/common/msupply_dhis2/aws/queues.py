@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef, SendMessageBatchRequestEntryTypeDef
 
 ATTEMPT_ID = "attempt_id"
-"""The attribute of a message that tells it from the same batch put on the queue another time.
+"""The attribute of a message that tells it from the same batch put on the queue another time, which is sent anew.
 
-A redelivery must not count again what was settled before, while the same run, computed again, is to be sent anew.
 The queue's own message id does not do: it changes when a dead letter is sent again.
 """
 
@@ -52,7 +51,6 @@ class QueueRecord:
     body: str
     delivery: int
     attempt_id: str
-    queue_arn: str
     queued_at: datetime
 
 
@@ -78,7 +76,6 @@ def queue_records(event: Mapping[str, Any]) -> list[QueueRecord]:
                 (record.get("messageAttributes") or {}).get(ATTEMPT_ID, {}).get("stringValue")
                 or record["messageId"]
             ),
-            queue_arn=record["eventSourceARN"],
             queued_at=datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC),
         )
         for record in event["Records"]
@@ -119,12 +116,14 @@ def put_back(client: "SQSClient", queue_url: str, receipt_handle: str, seconds: 
 
 def send(client: "SQSClient", queue_url: str, body: str, **attributes: str) -> str:
     """Put a message on a queue, and return its id; the attribute ``reason`` (no secret) tells why it is a dead letter."""
-    given: dict[str, MessageAttributeValueTypeDef] = {
-        name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()
-    }
     with aws_faults("putting a message on a queue", client):
+        given = _attributes(**attributes)
         sent = client.send_message(QueueUrl=queue_url, MessageBody=body, MessageAttributes=given)
     return sent["MessageId"]
+
+
+def _attributes(**texts: str) -> "dict[str, MessageAttributeValueTypeDef]":
+    return {name: {"DataType": "String", "StringValue": text} for name, text in texts.items()}
 
 
 def visible_and_hidden(client: "SQSClient", queue_url: str) -> tuple[int, int]:
@@ -177,28 +176,26 @@ class BatchQueue(AbstractContextManager["BatchQueue"]):
 
     def flush(self) -> None:
         """Send what is held; an AwsBusyError where the queue did not take a message, after three attempts."""
-        waiting = {str(index): held for index, held in enumerate(self._held)}
+        waiting, taken = self._held, list[Message]()
         self._held, self._held_bytes = [], 0
-        messages = [message for message, _ in waiting.values()]
-        failed: dict[str, str] = {}
+        failed: dict[int, str] = {}
         for _ in range(ATTEMPTS):
             if not waiting:
                 break
             entries: list[SendMessageBatchRequestEntryTypeDef] = [
                 {
-                    "Id": index,
+                    "Id": str(index),
                     "MessageBody": body,
-                    "MessageAttributes": {
-                        ATTEMPT_ID: {"DataType": "String", "StringValue": message.attempt_id}
-                    },
+                    "MessageAttributes": _attributes(**{ATTEMPT_ID: message.attempt_id}),
                 }
-                for index, (message, body) in waiting.items()
+                for index, (message, body) in enumerate(waiting)
             ]
             with aws_faults("putting batches on the queue", self._client):
                 answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-            failed = {each["Id"]: each.get("Message", each["Code"]) for each in answer.get("Failed", ())}
-            waiting = {index: held for index, held in waiting.items() if index in failed}
-        self._taken([message for index, message in enumerate(messages) if str(index) not in waiting])
+            failed = {int(each["Id"]): each.get("Message", each["Code"]) for each in answer.get("Failed", ())}
+            taken += [message for index, (message, _) in enumerate(waiting) if index not in failed]
+            waiting = [waiting[index] for index in sorted(failed)]
+        self._taken(taken)
         if waiting:
             raise AwsBusyError(
                 f"The queue did not take {len(waiting)} batches: {'; '.join(dict.fromkeys(failed.values()))}. Invoke "
