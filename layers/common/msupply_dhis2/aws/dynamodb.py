@@ -13,7 +13,7 @@ from random import random
 from time import sleep
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from msupply_dhis2.aws.errors import BUSY, aws_faults
 from msupply_dhis2.errors import AwsBusyError
@@ -112,17 +112,14 @@ class Change:
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of ``update_item``."""
-        given: dict[str, Any] = {"Key": self._key}
-        if self._clauses:
-            expressions = [f"{verb} {', '.join(clauses)}" for verb, clauses in self._clauses.items()]
-            given["UpdateExpression"] = " ".join(expressions)
-        if self._conditions:
-            given["ConditionExpression"] = " AND ".join(self._conditions)
-        if self._names:
-            given["ExpressionAttributeNames"] = self._names
-        if self._values:
-            given["ExpressionAttributeValues"] = self._values
-        return given
+        clauses = [f"{verb} {', '.join(clauses)}" for verb, clauses in self._clauses.items()]
+        given = {
+            "UpdateExpression": " ".join(clauses),
+            "ConditionExpression": " AND ".join(self._conditions),
+            "ExpressionAttributeNames": self._names,
+            "ExpressionAttributeValues": self._values,
+        }
+        return {"Key": self._key, **{name: each for name, each in given.items() if each}}
 
     def _clause(self, verb: str, clause: str) -> None:
         self._clauses.setdefault(verb, []).append(clause)
@@ -134,6 +131,14 @@ class Change:
     def _value(self, name: str, value: object) -> str:
         self._values[f":{name}"] = value
         return f":{name}"
+
+
+def row_of[Row](kind: TypeAdapter[Row], held: object) -> Row | None:
+    """Read an item, or a part of one, as a row of a kind; ``None`` where it is damaged."""
+    try:
+        return kind.validate_python(held)
+    except ValidationError:
+        return None
 
 
 def change_item(table: "Table", change: Change) -> bool:

@@ -4,15 +4,15 @@
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, TypeAdapter
 
-from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item
+from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item, row_of
 from msupply_dhis2.dhis2.models import ReadsDhis2
 from msupply_dhis2.errors import DamagedRowError, Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials
@@ -177,8 +177,7 @@ def _closed(breaker: Breaker) -> Breaker:
     return replace(breaker, state=State.CLOSED, message="", since=None, failures=0, trial_until=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(NamedTuple):
     """The breaker before and after a change, which may have changed nothing."""
 
     before: Breaker
@@ -207,8 +206,13 @@ class BreakerTable:
 
     def read(self) -> Breaker:
         """Return the breaker as it is now. One consistent read."""
-        item = read_item(self._table, _KEY)
-        return Breaker() if item is None else _breaker(item)
+        breaker = row_of(_BREAKER, read_item(self._table, _KEY) or {})
+        if breaker is None:
+            raise DamagedRowError(
+                f"The row {_KEY['id']} of the stack's table is damaged. Delete it, then test the connection (make "
+                "test-connection)."
+            )
+        return breaker
 
     def change(self, change: Callable[[Breaker], Breaker]) -> Changed:
         """Change the breaker as it is now, whoever else changes it; nothing is written where nothing changes."""
@@ -217,10 +221,9 @@ class BreakerTable:
             after = change(before)
             if after == before:
                 return Changed(before, before)
-            after = replace(after, version=before.version + 1)
-            row = Change(_KEY).set(_BREAKER.dump_python(after, mode="json"))
+            changed = Changed(before, replace(after, version=before.version + 1))
+            row = Change(_KEY).set(_BREAKER.dump_python(changed.after, mode="json"))
             if change_item(self._table, row.if_equal("version", before.version)):
-                changed = Changed(before, after)
                 if before.state is not after.state:
                     self._tell(changed)
                 return changed
@@ -228,16 +231,6 @@ class BreakerTable:
 
 
 _BREAKER = TypeAdapter(Breaker)
-
-
-def _breaker(item: Mapping[str, Any]) -> Breaker:
-    try:
-        return _BREAKER.validate_python(item)
-    except ValidationError as error:
-        raise DamagedRowError(
-            f"The row {_KEY['id']} of the stack's table is damaged. Delete it, then test the connection (make "
-            "test-connection)."
-        ) from error
 
 
 def log_in(
@@ -249,12 +242,8 @@ def log_in(
 ) -> None:
     """Log in with the smallest of all requests, unless DHIS2 refused this login before; never two at a time.
 
-    Raises
-    ------
-    Dhis2AuthenticationError
-        DHIS2 refuses the login, or has refused it before and was not asked. The breaker is open.
-    MsupplyDhis2Error
-        Something else is wrong with DHIS2, or the table refused: without it nobody knows whether the login may be tried.
+    A Dhis2AuthenticationError tells that DHIS2 refuses the login, or did before and was not asked: the breaker is open.
+    Without the table nobody knows whether the login may be tried; so what it raises is raised too.
     """
     attempt = _begin(breakers, login, clock, sleep)
     try:

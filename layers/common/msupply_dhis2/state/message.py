@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, PlainSerializer, TypeAdapter
+
+from msupply_dhis2.aws.dynamodb import row_of
 
 DEAD_LETTER = "dead letter"
 """The kind of a message's row while it is one; ``started_at`` says since when, as the table's index wants it."""
@@ -107,9 +109,5 @@ _STATE = TypeAdapter(DeliveryState)
 
 def delivery_state_of(item: Mapping[str, Any]) -> DeliveryState | None:
     """Read a row of the table; ``None`` where it is damaged."""
-    try:
-        state = _STATE.validate_python(item)
-    except ValidationError:
-        return None
-    is_dead = item.get("kind") == DEAD_LETTER
-    return state if is_dead is (state.dead_letter is not None) else None
+    state, is_dead = row_of(_STATE, item), item.get("kind") == DEAD_LETTER
+    return state if state is not None and is_dead is (state.dead_letter is not None) else None

@@ -11,7 +11,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.conditions import Key
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from msupply_dhis2.aws.dynamodb import (
     ATTEMPTS,
@@ -21,6 +21,7 @@ from msupply_dhis2.aws.dynamodb import (
     change_items,
     query_items,
     read_items,
+    row_of,
 )
 from msupply_dhis2.state.message import utc
 from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, Part, run_key
@@ -94,11 +95,7 @@ class Parts:
         damaged = []
         rows = Key("run_id").eq(run_id) & Key("part").begins_with(_PART)
         for item in query_items(self._table, rows, ConsistentRead=True):
-            name, state = str(item["part"]), item.get("state")
-            try:
-                part = _CAME_TO.validate_python(item)
-            except ValidationError:
-                part = None
+            name, state, part = str(item["part"]), item.get("state"), row_of(_CAME_TO, item)
             if part is None or state not in _STATES:
                 damaged.append(name)
             elif state == _FINISHED:

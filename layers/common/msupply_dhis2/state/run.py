@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -168,15 +168,8 @@ class Run:
         counts = self.counts
         if self.parts_failed and not counts.queued:
             return Outcome.FAILED
-        if (
-            self.parts_failed
-            or self.computed.incomplete
-            or counts.dead
-            or counts.expired
-            or counts.unaccounted
-            or counts.not_sent
-            or self.lacks
-        ):
+        unsettled = counts.dead, counts.expired, counts.unaccounted, counts.not_sent
+        if self.parts_failed or self.computed.incomplete or self.lacks or any(unsettled):
             return Outcome.INCOMPLETE
         return Outcome.WITH_REJECTIONS if counts.rejected else Outcome.COMPLETE
 
@@ -210,32 +203,9 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
     assert run.outcome is not None  # noqa: S101 - tells mypy: it is over
     assert run.ended_at is not None  # noqa: S101 - as above
     ending, level = _ENDINGS[run.outcome]
-    sentences = [f"Run {run.run_id} ended {ending}. {run.counts.sentence()}."]
-    if run.computed.already_stored:
-        sentences.append(
-            f"{run.computed.already_stored:,} more were not sent, because DHIS2 has them already."
-        )
     if run.computed.unreadable_groups:
-        sentences.append(_about_unreadable(run.computed))
-    if run.parts_failed:
-        sentences.append(
-            f"{count(run.parts_failed, 'part')} could not be computed: {run.message or 'see the log'}"
-        )
-    sentences += _about_dead_letters(run)
-    sentences += _about_not_sent(run)
-    sentences += [
-        f"The run {newer.run_id} superseded some of its values, and was not computed to its end. DHIS2 may lack them. "
-        f"{how_to_compute_again(newer)}"
-        for newer in run.lacks
-    ]
-    if run.damaged:
-        sentences.append(
-            f"{count(len(run.damaged), 'row')} of it in the table of runs cannot be read, and their counts are missing "
-            "here: "
-            f"{', '.join(run.damaged)}."
-        )
-    if about_file is not None:
-        sentences.append(about_file)
+        level = max(level, logging.WARNING)
+    said = [f"Run {run.run_id} ended {ending}.", *_about(run), *([] if about_file is None else [about_file])]
     fields: dict[str, object] = {
         "run_id": run.run_id,
         "outcome": run.outcome.value,
@@ -250,38 +220,48 @@ def last_line(run: Run, *, about_file: str | None = None, rows_in_file: int = 0)
         "rejected_file": run.rejected_file,
         "rejected_file_rows": rows_in_file,
         "lacks": [newer.run_id for newer in run.lacks],
-        **{name: getattr(run.counts, name) for name in COUNTERS},
+        **asdict(run.counts),
     }
     if run.started_at is not None:
         fields["seconds"] = round((run.ended_at - run.started_at).total_seconds())
-    if run.computed.unreadable_groups:
-        level = max(level, logging.WARNING)
-    return LogRecord(LogEvent.RUN_ENDED, level, " ".join(sentences), fields)
+    return LogRecord(LogEvent.RUN_ENDED, level, " ".join(said), fields)
 
 
-def _about_not_sent(run: Run) -> Iterator[str]:
+def _about(run: Run) -> Iterator[str]:
+    """Yield what became of a run, and what to do about it."""
+    counts, computed = run.counts, run.computed
+    yield f"{counts.sentence()}."
+    if computed.already_stored:
+        yield f"{computed.already_stored:,} more were not sent, because DHIS2 has them already."
+    if computed.unreadable_groups:
+        too_many = " That is more than one in ten of what a part computed." if computed.incomplete else ""
+        yield (
+            f"{groups_skipped(computed.unreadable_groups)}: {'; '.join(computed.unreadable_rows)}.{too_many} The log of compute "
+            "names all of them. Ask whoever looks after mSupply to correct them, and invoke compute again."
+        )
+    if run.parts_failed:
+        yield f"{count(run.parts_failed, 'part')} could not be computed: {run.message or 'see the log'}"
+    if counts.dead:
+        yield "The dead letters are kept for 14 days. Fix what their reasons say, then send them again (make redrive)."
+    if counts.expired:
+        yield f"The queue no longer has the expired values. {how_to_compute_again(run)}"
     if run.stopped_at is not None:
         yield (
             f"It was stopped at {run.stopped_at:%Y-%m-%d %H:%M} UTC. DHIS2 keeps what it has. To send the rest, compute the run "
             f"again: make push EVENT='{event_of(run)}'."
         )
-    elif run.counts.not_sent:
+    elif counts.not_sent:
         yield "The settings had changed for those that were not sent. See the log, and compute them again."
-
-
-def _about_dead_letters(run: Run) -> Iterator[str]:
-    if run.counts.dead:
-        yield "The dead letters are kept for 14 days. Fix what their reasons say, then send them again (make redrive)."
-    if run.counts.expired:
-        yield f"The queue no longer has the expired values. {how_to_compute_again(run)}"
-
-
-def _about_unreadable(computed: Part) -> str:
-    too_many = " That is more than one in ten of what a part computed." if computed.incomplete else ""
-    return (
-        f"{groups_skipped(computed.unreadable_groups)}: {'; '.join(computed.unreadable_rows)}.{too_many} The log of compute "
-        "names all of them. Ask whoever looks after mSupply to correct them, and invoke compute again."
-    )
+    for newer in run.lacks:
+        yield (
+            f"The run {newer.run_id} superseded some of its values, and was not computed to its end. DHIS2 may lack them. "
+            f"{how_to_compute_again(newer)}"
+        )
+    if run.damaged:
+        yield (
+            f"{count(len(run.damaged), 'row')} of it in the table of runs cannot be read, and their counts are missing here: "
+            f"{', '.join(run.damaged)}."
+        )
 
 
 def groups_skipped(number: int) -> str:
@@ -307,6 +287,5 @@ def run_of(item: Mapping[str, Any]) -> Run:
     # Outside the except clause: pydantic's error shows all that the row holds.
     raise DamagedRowError(
         f"The row run of {item['run_id']} in the table of runs is damaged ({faults}): it is not known how this run "
-        "ended. When "
-        "none of its messages waits any more, delete the row, and compute the run's periods again."
+        "ended. When none of its messages waits any more, delete the row, and compute the run's periods again."
     )

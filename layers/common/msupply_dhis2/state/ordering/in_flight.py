@@ -16,9 +16,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from msupply_dhis2.aws.dynamodb import Binary, Change, change_and_read, change_item, read_item
+from msupply_dhis2.aws.dynamodb import Binary, Change, change_and_read, change_item, read_item, row_of
 from msupply_dhis2.errors import AwsError, InFlightError
 from msupply_dhis2.state.ordering.claims import Revision
 
@@ -68,14 +68,6 @@ class InFlightMessage:
 
 
 _MESSAGE = TypeAdapter(InFlightMessage)
-
-
-def _read(held: object) -> InFlightMessage | None:
-    """Read what is held of a message; ``None`` where it is something else."""
-    try:
-        return _MESSAGE.validate_python(held)
-    except ValidationError:
-        return None
 
 
 @dataclass(slots=True)
@@ -146,7 +138,7 @@ class InFlightMessages:
         for each in item:
             if not each.startswith(_PREFIX) or each == name:
                 continue
-            other = _read(item[each])
+            other = row_of(_MESSAGE, item[each])
             if other is not None and other.until >= now:
                 others[each] = other
                 continue
@@ -185,7 +177,7 @@ class InFlightMessages:
             self.sleep(LOOK_AGAIN_SECONDS)
             item = read_item(self.table, _KEY) or {}
             now = self.clock()
-            held = {each: _read(item.get(each)) for each in ahead}
+            held = {each: row_of(_MESSAGE, item.get(each)) for each in ahead}
             ahead = {each for each, other in held.items() if other is not None and other.until >= now}
 
     def _end(self, name: str, message: InFlightMessage, ending: Ending, held_periods: frozenset[str]) -> None:
