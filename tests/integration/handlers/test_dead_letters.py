@@ -192,7 +192,8 @@ def test_reason_in_queue_and_table(world: World) -> None:
     assert said["reason"].endswith("It failed 12 times. It is not tried again automatically.")
     assert said["attempt_id"] == first["MessageAttributes"]["attempt_id"]["StringValue"]
     (row,) = (item for item in world.aws.runs.scan()["Items"] if item.get("kind") == "dead letter")
-    assert (row["dead_letter"]["reason"], row["dead_letter"]["status"]) == (said["reason"], said["status"])
+    why: Any = row["dead_letter"]
+    assert (why["reason"], why["status"]) == (said["reason"], said["status"])
     assert "Body" not in row
     assert "Contents" not in world.aws.s3.list_objects_v2(Bucket=BUCKET)
 

@@ -131,8 +131,8 @@ def test_deliveries_add_up(runs: Runs) -> None:
     assert runs.read(message(), NOW) == DeliveryState(
         frozenset({0, 1, 2, 3}),
         frozenset({0, 1, 2, 3}),
-        NOW.timestamp(),
-        (NOW + 6 * MINUTE).timestamp(),
+        int(NOW.timestamp()),
+        int((NOW + 6 * MINUTE).timestamp()),
         version=2,
     )
     assert run_of(runs).counts == Counts(queued=10, waiting=6, stored=3, rejected=1)
@@ -496,7 +496,7 @@ def test_many_attempts(runs: Runs, aws: Aws) -> None:
     asked = [(each.batch_id, each.attempt_id) for each in messages]
     receipts = read_receipts(aws.runs, [*asked, (f"{RUN}-none", "s1")])
     one = DeliveryState(
-        frozenset({1}), frozenset({1}), NOW.timestamp(), (NOW + MINUTE).timestamp(), version=1
+        frozenset({1}), frozenset({1}), int(NOW.timestamp()), int((NOW + MINUTE).timestamp()), version=1
     )
     assert receipts == {key: one for place, key in enumerate(asked) if place != 7}
 

@@ -101,7 +101,7 @@ class DeliveryState:
         """Write it as the table holds it; ``None`` is not there."""
         dead = self.dead_letter
         of_index = {"kind": dead and DEAD_LETTER, "started_at": dead and utc(dead.at)}
-        return _STATE.dump_python(self, exclude={"is_stopped"}) | of_index
+        return {**_STATE.dump_python(self, exclude={"is_stopped"}), **of_index}
 
 
 _STATE = TypeAdapter(DeliveryState)

@@ -13,6 +13,7 @@ from codecs import iterdecode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import batched
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -127,8 +128,9 @@ class RejectedRows:
         lost: dict[str, str] = {}
         read = written = 0
         # Excel knows the encoding by its mark.
-        with TemporaryFile("w+", encoding="utf-8-sig", newline="") as file:
-            writer = csv.writer(file)
+        with TemporaryFile() as file:
+            text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
+            writer = csv.writer(text)
             writer.writerow(COLUMNS)
             for part, rows in self._fetch(_parts(run_id), parts, seconds_left):
                 if isinstance(rows, str):
@@ -139,15 +141,16 @@ class RejectedRows:
                 written += len(rows)
                 if written >= MOST_ROWS:
                     break
+            # It would close the file.
+            text.detach()
             lacks = list(_lacks(lost, len(parts) - read - len(lost), written, folder))
             if not written:
                 return RejectedFile(None, 0, tuple(lacks))
-            file.flush()
-            file.buffer.seek(0)
+            file.seek(0)
             try:
                 with aws_faults(_DOING, self._client):
                     self._client.put_object(
-                        Bucket=self._bucket, Key=key, Body=file.buffer, ContentType="text/csv; charset=utf-8"
+                        Bucket=self._bucket, Key=key, Body=file, ContentType="text/csv; charset=utf-8"
                     )
             except AwsError as error:
                 return RejectedFile(None, 0, (str(error), f"Its parts are in {folder}."))

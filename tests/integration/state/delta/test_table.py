@@ -149,7 +149,7 @@ def test_applied_instants(at: At, tables: "tuple[Table, Table]") -> None:
 
     (receipt,) = at(NOW).receipts([record_with("12"), record_with("12", "OU_1", "s2")]).values()
 
-    assert (receipt.settled, receipt.applied) == ({0, 1}, applied)
+    assert (receipt.settled, receipt.applied) == (frozenset({0, 1}), applied)
     assert receipt.ended - receipt.began == 60
 
 

@@ -23,9 +23,9 @@ from msupply_dhis2.state.delta.record import (
 )
 from msupply_dhis2.state.message import DeliveryState
 
-NOON = 1_800_000_000.0
-HOUR = 3600.0
-UNTIL = int(NOON + 30 * 24 * HOUR)
+NOON = 1_800_000_000
+HOUR = 3600
+UNTIL = NOON + 30 * 24 * HOUR
 IDENTIFIER = ("AMOX", None, None)
 
 values = st.text(min_size=1, max_size=8)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
 from itertools import islice
-from operator import attrgetter
 from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
@@ -23,11 +22,11 @@ from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.state.message import DeliveryState
 
-OVERLAP_SECONDS = 900.0
+OVERLAP_SECONDS = 900
 """What was applied less than this before something else began may have come after it: clocks differ a little, and a slow
 DHIS2 goes on with a call that nobody waits for any more."""
 
-SETTLED_SECONDS = 3600.0
+SETTLED_SECONDS = 3600
 """So long after it was applied no second delivery of the same message, begun before, can still be at work."""
 
 TRACKED_FOR = timedelta(days=30)
@@ -236,11 +235,11 @@ class Record:
 
     def encoded(self) -> bytes:
         """Return the record's content, compactly: by columns, where what comes again and again stands side by side."""
-        rows = [
-            _Row(*identifier, *_of_entry(entry), len(entry.attempts))
-            for identifier, entry in self.entries.items()
-        ]
-        attempts = [_of_attempt(attempt) for entry in self.entries.values() for attempt in entry.attempts]
+        rows, attempts = [], []
+        for identifier, of in self.entries.items():
+            held = of.confirmed, of.acknowledged, len(of.attempts)
+            rows.append(_Row(*identifier, of.metric, of.scheme, of.store, of.item, of.kind, *held))
+            attempts += [(a.batch_id, a.attempt_id, a.until, a.index, a.value) for a in of.attempts]
         content = _Content(_FORMAT, self.invalid_until, self.full, rows, attempts)
         return zlib.compress(_CONTENT.dump_json(content), 6)
 
@@ -279,10 +278,6 @@ class _Row(NamedTuple):
     confirmed: Held
     acknowledged: str | None
     attempts: int
-
-
-_of_entry = attrgetter("metric", "scheme", "store", "item", "kind", "confirmed", "acknowledged")
-_of_attempt = attrgetter("batch_id", "attempt_id", "until", "index", "value")
 
 
 def _transposed(rows: Iterable[Iterable[object]]) -> list[tuple[object, ...]]:
