@@ -139,7 +139,7 @@ def _beside(
 
 
 def _combo_of(value: DataValue) -> str | None:
-    return value.category_option_combo or value.attribute_option_combo
+    return value.key.category_option_combo or value.key.attribute_option_combo
 
 
 def _combos_of(held: Line) -> tuple[str, str]:
@@ -173,7 +173,7 @@ class _Scope:
                     self._about.setdefault((element, combo), (line["name"], row.metric))
         # The values themselves know better, and of which other stores and items they are.
         for value in preview.values:
-            self._store_of[value.org_unit] = value.store, value.kind
+            self._store_of[value.org_unit] = value.store, value.origin.kind
             self._about[value.data_element, _combo_of(value)] = value.item, value.metric
         self._periods = _periods_of(preview, rows)
 

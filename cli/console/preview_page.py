@@ -132,7 +132,7 @@ def as_csv(state: State, request: Request, _: Fields) -> Response:
     """Hand out all values that are looked for, with their columns as the command has them, and what DHIS2 holds."""
     asked = request.query_params
     lines = _found(_lines(state), asked)
-    of_values = preview_columns(has_customers=any(line.value.kind is Kind.CUSTOMER for line in lines))
+    of_values = preview_columns(has_customers=any(line.value.origin.kind is Kind.CUSTOMER for line in lines))
     rules = ("rule",) if asked.get("own") else ()
     rows = (
         [

@@ -53,7 +53,9 @@ def plan(state: State, _: Request, form: Fields) -> Response:
 def _one_store(state: State) -> str:
     """Return a store to begin with: the first that the preview has values of, or the first that mSupply has mapped."""
     previewed = state.preview.result.preview.values if state.preview and state.preview.result else ()
-    stores = (value.store for value in previewed if value.kind is Kind.STORE and JOINED_BY not in value.store)
+    stores = (
+        value.store for value in previewed if value.origin.kind is Kind.STORE and JOINED_BY not in value.store
+    )
     mapped = (line["name"] for line in state.mapping() if line["kind"] == Kind.STORE)
     store = next(stores, None) or next(mapped, None)
     if store is None:
@@ -180,7 +182,7 @@ def _sentence(state: State, compared: Compared) -> str:
 
 def _stores(preview: Preview) -> str:
     """Return how many stores and customers the values are of; a single one with its name."""
-    kinds = {value.store: value.kind for value in preview.values}
+    kinds = {value.store: value.origin.kind for value in preview.values}
     if len(kinds) == 1:
         return say("push.one", kind=next(iter(kinds.values())), name=next(iter(kinds)))
     result = preview.result

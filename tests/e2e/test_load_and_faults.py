@@ -336,7 +336,7 @@ def held_by_dhis2(world: World, value: DataValue) -> str | None:
         value.data_element,
         value.org_unit,
         value.period,
-        value.category_option_combo,
-        value.attribute_option_combo,
+        value.key.category_option_combo,
+        value.key.attribute_option_combo,
     )
     return {"true": "1", "false": "0"}.get(held or "", held)

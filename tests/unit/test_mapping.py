@@ -113,10 +113,10 @@ def test_option_combo_for_metric() -> None:
     )
     first, second = values
     assert first.key == ("368c74bf", "202602", "OU_KAMO", None, "SOH")
-    assert (first.value, first.option_combo_scheme) == ("12", Scheme.CODE)
+    assert (first.value, first.column.option_combo_scheme) == ("12", Scheme.CODE)
     assert (first.item, first.store, first.metric) == ("Amoxicillin", "Kamo", Metric.STOCK_ON_HAND)
     assert second.key == ("368c74bf", "202601", "OU_KAMO", None, "abcdefghij1")
-    assert (second.value, second.option_combo_scheme) == ("2.5", Scheme.UID)
+    assert (second.value, second.column.option_combo_scheme) == ("2.5", Scheme.UID)
 
 
 def test_option_combo_place() -> None:

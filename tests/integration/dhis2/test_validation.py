@@ -144,7 +144,7 @@ def post(client: DirectClient, row: SentValue, schemes: Schemes, data_set: str) 
 
 def as_it_is(given: DataValue, field: OptionComboField) -> list[SentValue]:
     """Return the rows by which the value could be sent without the metadata: with auto there are two."""
-    category, attribute = given.category_option_combo, given.attribute_option_combo
+    category, attribute = given.key.category_option_combo, given.key.attribute_option_combo
     places = {(category, attribute)}
     if field is OptionComboField.AUTO:
         places.add((attribute, category))

@@ -40,12 +40,12 @@ def sample(
 def test_same_as_computed(sample: str, received: str) -> None:
     address, settings = parse_database_address(sample), settings_of(customer_received=received)
     values = compute(address, settings, AS_OF).values
-    of_customers = [value for value in values if value.kind is Kind.CUSTOMER]
-    of_stores = [value for value in values if value.kind is Kind.STORE]
+    of_customers = [value for value in values if value.origin.kind is Kind.CUSTOMER]
+    of_stores = [value for value in values if value.origin.kind is Kind.STORE]
     assert of_customers
     with open_source(address, calendar=CALENDAR) as source:
         for value in (*of_stores[::EVERY_OF_STORES], *of_customers[::EVERY_OF_CUSTOMERS]):
-            place = "customer" if value.kind is Kind.CUSTOMER else "store"
+            place = "customer" if value.origin.kind is Kind.CUSTOMER else "store"
             question = Question.model_validate(
                 {place: value.org_unit, "item": value.data_element, "metric": value.metric, "as_of": AS_OF}
             )
@@ -58,4 +58,4 @@ def test_same_as_computed(sample: str, received: str) -> None:
             )
             assert explained.data_value == value.by_name()
             assert explained.formula
-            assert bool(explained.reports) is (value.kind is Kind.CUSTOMER) or received == "supplied"
+            assert bool(explained.reports) is (value.origin.kind is Kind.CUSTOMER) or received == "supplied"

@@ -204,8 +204,8 @@ def stored_in(dhis2: StandIn, value: DataValue) -> str | None:
         value.data_element,
         value.org_unit,
         value.period,
-        value.category_option_combo,
-        value.attribute_option_combo,
+        value.key.category_option_combo,
+        value.key.attribute_option_combo,
     )
 
 

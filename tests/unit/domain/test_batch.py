@@ -127,7 +127,7 @@ def test_exact_partition(values: list[list[DataValue]], limit: int, per_cell: in
     everything = [value for org_unit in values for value in org_unit]
     assert sorted((v for batch in batches for v in batch.values), key=repr) == sorted(everything, key=repr)
     assert all(1 <= len(batch.values) <= limit for batch in batches)
-    assert all(len({value.option_combo_scheme for value in batch.values}) == 1 for batch in batches)
+    assert all(len({value.column.option_combo_scheme for value in batch.values}) == 1 for batch in batches)
     assert all(len(batch.body) <= room or len(batch.values) == 1 for batch in batches)
 
 
@@ -217,4 +217,8 @@ def test_customer_document() -> None:
     values = [value(1, 1), reported, supplied]
     assert list(decode(made(values).body).values) == values
     assert [each["kind"] for each in map(DataValue.by_name, values)] == ["store", "customer", "customer"]
-    assert [each["document"] for each in map(DataValue.by_name, values)] == [None, reported.document, None]
+    assert [each["document"] for each in map(DataValue.by_name, values)] == [
+        None,
+        reported.origin.document,
+        None,
+    ]

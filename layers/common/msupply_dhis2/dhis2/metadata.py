@@ -355,9 +355,9 @@ class MetadataCache:
     def look_up_combos(self, client: ReadsDhis2, values: Collection[DataValue]) -> None:
         """Look up the option combos that neither the data set nor its data elements have."""
         named = {
-            (value.option_combo_scheme, combo)
+            (value.column.option_combo_scheme, combo)
             for value in values
-            for combo in (value.category_option_combo, value.attribute_option_combo)
+            for combo in value.identifier[1:]
             if combo is not None
         }
         for scheme, identifier in named - self.unknown_combos.keys():

@@ -136,7 +136,7 @@ class ValueRules:
         return tuple([self._validate(value, first) for value in values])
 
     def _validate(self, value: DataValue, first: dict[DataValueKey, DataValue]) -> Validated:
-        what = self._what(value.identifier, value.option_combo_scheme)
+        what = self._what(value.identifier, value.column.option_combo_scheme)
         where = self._where(value.org_unit, value.period)
         faults, element = [*what.faults, *where.faults], what.element
         if element is None:

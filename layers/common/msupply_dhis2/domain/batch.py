@@ -82,7 +82,8 @@ class Age:
     snapshots: Mapping[Metric, datetime]
 
 
-class Destination(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
     """Where in DHIS2 values go, and what their identifiers are there: UIDs or codes."""
 
     data_set_id: str
@@ -92,7 +93,7 @@ class Destination(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Destination):
     """What a message says of all its values.
 
     ``run_id`` and ``batch_id`` are the same for the same values of the same run, however often it is
@@ -106,10 +107,6 @@ class Header:
     batch_id: str
     operation: Operation = Operation.IMPORT
     as_of: datetime
-    data_set_id: str
-    data_set_id_scheme: Scheme
-    data_element_id_scheme: Scheme
-    org_unit_scheme: Scheme
     option_combo_scheme: Scheme
     read_at: datetime | None = None
     snapshots: Mapping[Metric, datetime] = field(default_factory=dict)
@@ -205,8 +202,8 @@ def encode(  # noqa: PLR0913 - all that a message says
         "batch_id": f"{run_id}-{digest}",
         "operation": operation,
         "as_of": as_of,
-        **destination._asdict(),
-        "option_combo_scheme": values[0].option_combo_scheme,
+        **asdict(destination),
+        "option_combo_scheme": values[0].column.option_combo_scheme,
     }
     if age is not None:
         metrics = dict.fromkeys([value.metric for value in values])
@@ -301,7 +298,7 @@ def blocks(strip: Iterable[Sequence[DataValue]], *, maximum_values: int) -> Iter
         columns[id(value[0])].append(value)
     # A stable sort: within a column the org units keep their order.
     in_order = sorted(
-        columns.values(), key=lambda column: (column[0].option_combo_scheme, column[0].data_element)
+        columns.values(), key=lambda column: (column[0].column.option_combo_scheme, column[0].data_element)
     )
-    for _, same_scheme in groupby(in_order, key=lambda column: column[0].option_combo_scheme):
+    for _, same_scheme in groupby(in_order, key=lambda column: column[0].column.option_combo_scheme):
         yield from map(list, batched(chain.from_iterable(same_scheme), maximum_values, strict=False))

@@ -104,16 +104,6 @@ class DataValue(NamedTuple):
         return self.column.identifier[0]
 
     @property
-    def category_option_combo(self) -> str | None:
-        """Its category option combo, where it has one."""
-        return self.column.identifier[1]
-
-    @property
-    def attribute_option_combo(self) -> str | None:
-        """Its attribute option combo, where it has one."""
-        return self.column.identifier[2]
-
-    @property
     def identifier(self) -> Identifier:
         """What the value is known by within its org unit and period."""
         return self.column.identifier
@@ -122,11 +112,6 @@ class DataValue(NamedTuple):
     def period(self) -> str:
         """The period that it is about."""
         return self.column.period
-
-    @property
-    def option_combo_scheme(self) -> Scheme:
-        """What its option combos are: UIDs or codes."""
-        return self.column.option_combo_scheme
 
     @property
     def metric(self) -> Metric:
@@ -149,16 +134,6 @@ class DataValue(NamedTuple):
         return self.origin.store
 
     @property
-    def kind(self) -> Kind:
-        """Whether it is a store's or a customer's."""
-        return self.origin.kind
-
-    @property
-    def document(self) -> str:
-        """What a customer has reported it in, else nothing."""
-        return self.origin.document
-
-    @property
     def key(self) -> DataValueKey:
         """What DHIS2 knows the value by."""
         data_element, category, attribute = self.column.identifier
@@ -175,12 +150,8 @@ class DataValue(NamedTuple):
             "store": self.store,
             "item": self.item,
             "metric": self.metric.value,
-            "data_element": self.data_element,
-            "org_unit": self.org_unit,
-            "period": self.period,
-            "category_option_combo": self.category_option_combo,
-            "attribute_option_combo": self.attribute_option_combo,
+            **self.key._asdict(),
             "value": self.value,
-            "kind": self.kind.value,
-            "document": self.document or None,
+            "kind": self.origin.kind.value,
+            "document": self.origin.document or None,
         }

@@ -212,7 +212,7 @@ def cells_of(row: RejectedRow, run_id: str) -> list[str]:
     cells = [run_id, row.outcome, value.store, value.item, value.metric.label, element, org_unit, period]
     cells += [*(combo or "" for combo in combos), value.value]
     cells += ["; ".join(texts) for texts in zip(*why, strict=True)] or ["", "", ""]
-    cells += (value.kind, value.document)
+    cells += (value.origin.kind, value.origin.document)
     return [safe(cell) for cell in cells]
 
 

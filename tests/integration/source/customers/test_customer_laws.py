@@ -397,7 +397,7 @@ def computed(world: LawWorld, case: Case, **changes: object) -> Computed:
 def by_place(values: Computed, kind: Kind) -> dict[tuple[str, str, str], dict[Metric, str]]:
     found: dict[tuple[str, str, str], dict[Metric, str]] = {}
     for value in values.values:
-        if value.kind is kind:
+        if value.origin.kind is kind:
             of_place = found.setdefault((value.period, value.org_unit, value.data_element), {})
             assert value.metric not in of_place
             of_place[value.metric] = value.value
@@ -438,12 +438,12 @@ def test_slow_reference(world: LawWorld, case: Case) -> None:
 
     assert by_place(run, Kind.CUSTOMER) == right
     for value in run.values:
-        if value.kind is Kind.CUSTOMER and value.metric in {Metric.STOCK_ON_HAND, Metric.ISSUED}:
+        if value.origin.kind is Kind.CUSTOMER and value.metric in {Metric.STOCK_ON_HAND, Metric.ISSUED}:
             place = (value.period, value.org_unit, value.data_element)
             (of_place,) = [
                 answer.documents[place, value.metric] for answer in answers if place in answer.values
             ]
-            assert set(map(int, re.findall(r"\d+", value.document))) == of_place
+            assert set(map(int, re.findall(r"\d+", value.origin.document))) == of_place
             assert re.search(r"([A-E]|unmarked) post", value.store)
     assert "D post" in run.warnings
     if case.months is None and not is_short:
@@ -565,7 +565,7 @@ def test_stores_are_unaffected(world: LawWorld, case: Case) -> None:
 
     assert not without.result.customers
     assert by_place(without, Kind.CUSTOMER) == {}
-    assert [value for value in with_customers.values if value.kind is Kind.STORE] == without.values
+    assert [value for value in with_customers.values if value.origin.kind is Kind.STORE] == without.values
     assert "customer" not in without.warnings.lower()
     about_customers = re.compile(r"(FROM|JOIN) \W?(requisition|requisition_line|period|name_store_join)\b")
     assert not [statement for statement in of_none if about_customers.search(statement)]

@@ -65,7 +65,7 @@ def test_eleven_metrics(world: CustomerWorld) -> None:
         "stocked_out": "0",
     }
     for value in computed.values:
-        about = (value.store, value.kind.value, value.document, value.period)
+        about = (value.store, value.origin.kind.value, value.origin.document, value.period)
         assert about == ("A post", "customer", "requisition 14", "202601")
     assert (computed.result.stores, computed.result.customers, computed.result.items) == (0, 1, 1)
     assert "1 customer and 1 item" in computed.result.message
@@ -199,7 +199,7 @@ def test_report_only_document(world: CustomerWorld) -> None:
     world.report(world.customer("A"), {"stock": 40, "received": 9}, kind="report", number=3)
     computed = world.compute()
     assert computed.of("OU_A")["received"] == "9"
-    assert {value.document for value in computed.values} == {"report 3"}
+    assert {value.origin.document for value in computed.values} == {"report 3"}
 
 
 def test_untouched_line(world: CustomerWorld) -> None:
@@ -245,7 +245,7 @@ def test_quarter(world: CustomerWorld) -> None:
     values = computed.of("OU_A")
     assert (values["opening_stock"], values["received"], values["issued"]) == ("10", "3", "2")
     assert (values["days_out_of_stock"], values["stock_on_hand"]) == ("3", "6")
-    documents = {value.metric.value: value.document for value in computed.values}
+    documents = {value.metric.value: value.origin.document for value in computed.values}
     assert documents["received"] == "requisition 1; requisition 2"
     assert (documents["opening_stock"], documents["stock_on_hand"]) == ("requisition 1", "requisition 2")
     assert "later report" not in computed.warnings
@@ -479,7 +479,7 @@ def test_received_as_issued(world: CustomerWorld) -> None:
     assert computed.of("OU_A")["received"] == "62"
     assert computed.of("OU_A", "paracetamol")["received"] == "0"
     assert computed.of("OU_B") == {"received": "-2.5"}
-    assert {value.document for value in computed.values if value.metric.value == "received"} == {""}
+    assert {value.origin.document for value in computed.values if value.metric.value == "received"} == {""}
     assert computed.of("OU_A")["stock_on_hand"] == "5"
 
 

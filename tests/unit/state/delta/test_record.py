@@ -209,4 +209,4 @@ def test_former_customer() -> None:
     noted.note(value._replace(origin=value.origin._replace(kind=Kind.CUSTOMER)), attempt("1", "5"))
     read.read(noted.encoded())
     ((identifier, entry_read),) = read.entries.items()
-    assert read.as_value(identifier, entry_read).kind is Kind.CUSTOMER
+    assert read.as_value(identifier, entry_read).origin.kind is Kind.CUSTOMER

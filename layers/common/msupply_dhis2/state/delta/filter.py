@@ -138,7 +138,7 @@ class DeltaFilter:
         if not self._scope.all_items:
             return
         computed = {value.identifier for value in values} | spared
-        schemes = {(value.data_element, value.metric): value.option_combo_scheme for value in values}
+        schemes = {(value.data_element, value.metric): value.column.option_combo_scheme for value in values}
         for identifier, entry in record.entries.items():
             periods = self._scope.periods.get(entry.metric, frozenset())
             if entry.acknowledged is None or record.period not in periods:

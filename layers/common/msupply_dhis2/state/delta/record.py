@@ -209,7 +209,9 @@ class Record:
 
     def note(self, value: DataValue, attempt: Attempt) -> None:
         """Remember that a value is put on the queue."""
-        entry = Entry(value.metric, value.option_combo_scheme, value.store, value.item, kind=value.kind)
+        entry = Entry(
+            value.metric, value.column.option_combo_scheme, value.store, value.item, kind=value.origin.kind
+        )
         if (before := self.entries.get(value.identifier)) is not None:
             entry.confirmed, entry.acknowledged = before.confirmed, before.acknowledged
             entry.attempts = before.attempts

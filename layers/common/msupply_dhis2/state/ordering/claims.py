@@ -109,7 +109,7 @@ def _mark(identifier: Identifier, data_element_scheme: Scheme, option_combo_sche
 
 def mark_of(value: DataValue, data_element_scheme: Scheme) -> bytes:
     """Return what a value is kept by within its org unit and period."""
-    return _mark(value.identifier, data_element_scheme, value.option_combo_scheme)
+    return _mark(value.identifier, data_element_scheme, value.column.option_combo_scheme)
 
 
 class Claim(NamedTuple):
