@@ -1,6 +1,5 @@
 """What the first page says: how far the officer is, what the last runs came to, what waits, and what has to be done."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -10,8 +9,7 @@ from zoneinfo import ZoneInfo
 from cli.console import schedules
 from cli.console.tab import Draft
 from cli.console.words import choice_in_words, say
-from msupply_dhis2.compute.event import parse_compute_event
-from msupply_dhis2.errors import EventError
+from msupply_dhis2.compute.event import parse_noted_event
 from msupply_dhis2.periods import Interval
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.breaker import Breaker
@@ -418,9 +416,5 @@ def said_of(counts: Mapping[str, int]) -> str:
 
 def is_of_all(event: str) -> bool:
     """Return whether a run asked for all stores and items of what it was about."""
-    try:
-        asked = parse_compute_event(json.loads(event))
-    except (EventError, ValueError):
-        # Noted by another version, whose events were others.
-        return False
-    return not (asked.stores or asked.items or asked.metrics or asked.months)
+    asked = parse_noted_event(event)
+    return asked is not None and not (asked.stores or asked.items or asked.metrics or asked.months)

@@ -197,6 +197,14 @@ def parse_compute_event(event: object) -> ComputeEvent:
     return parse_event(ComputeEvent, event, f"for example {EXAMPLES}")
 
 
+def parse_noted_event(text: str) -> ComputeEvent | None:
+    """Read the event that a run's row holds; ``None`` where another version noted it, or push knows the run only."""
+    try:
+        return parse_compute_event(json.loads(text))
+    except (EventError, ValueError):
+        return None
+
+
 def instant_of_run(event: ComputeEvent, first_arrival: datetime, calendar: Calendar) -> datetime:
     """Return ``as_of`` in the calendar's time zone: the event's, else its scheduled time, else when it first arrived."""
     if event.as_of is not None:

@@ -1,15 +1,14 @@
 """What a stack tells of one value when a person asks compute: its explanation, and what became of the value."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import ComputeEnvironment
-from msupply_dhis2.compute.event import parse_compute_event, rows_asked_for
+from msupply_dhis2.compute.event import parse_noted_event, rows_asked_for
 from msupply_dhis2.compute.job import OpenDatabase
 from msupply_dhis2.domain.choices import DatabaseTrust
-from msupply_dhis2.errors import AwsError, MsupplyDhis2Error
+from msupply_dhis2.errors import AwsError
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.explain.job import explain, parse_question
 from msupply_dhis2.handlers.invocation import INFO, LogEvent, RunsInvocation
@@ -82,12 +81,8 @@ def _runs(
 
 def _is_about(run: Run, explanation: Explanation, settings: Settings) -> bool:
     """Return whether a run computed this metric for this period."""
-    if explanation.period not in run.computed.periods:
-        return False
-    try:
-        event = parse_compute_event(json.loads(run.event))
-    except (MsupplyDhis2Error, ValueError):
-        # A run that only push knows of, or of another version.
+    event = parse_noted_event(run.event)
+    if event is None or explanation.period not in run.computed.periods:
         return False
     return any(row.metric is explanation.metric for row, _ in rows_asked_for(event, settings))
 

@@ -27,7 +27,6 @@ VALUES_IN_ANSWER = 1_000
 def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[str, object]:
     """Return what DHIS2 holds, as ``values`` or, where they are many, a ``file``; ``status`` is ``read`` or ``failed``."""
     test = Invocation(TestConnectionEnvironment.read(), logger, metrics)
-    answer: dict[str, object]
     try:
         answer = {"status": "read", **_read(parse_held(event), test)}
         test.log(LogEvent.HELD_VALUES_READ, INFO, str(answer["message"]))
@@ -50,23 +49,21 @@ def _read(held: Held, test: Invocation[TestConnectionEnvironment]) -> dict[str, 
         is_by_name = held.stores or held.items or held.metrics
         mapped = begin(ask).result(deadline.insist()).mapped if is_by_name else None
         question = find_held(held, client, settings, mapped)
+        left_out = {"left_out": question.left_out} if held.skip_unknown else {}
         with ExportFile(clients.s3(), test.environment.bucket_name) as file:
             first: list[Mapping[str, object]] = []
             number = 0
-            for value in question.values(client):
+            for number, value in enumerate(question.values(client), start=1):
                 file.write(value)
-                number += 1
                 if number <= VALUES_IN_ANSWER:
                     first.append(value)
             message = f"DHIS2 holds {count(number, 'value')} of what was asked for."
-            left_out = {"left_out": question.left_out} if held.skip_unknown else {}
             if number <= VALUES_IN_ANSWER:
                 return {"message": message, "values": first, **left_out}
             digest = hashlib.sha256(held.model_dump_json().encode()).hexdigest()[:8]
             address = file.upload(f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-held-{digest}/values.jsonl.gz")
     except (Dhis2SlowError, TimeoutError) as error:
-        raise Dhis2SlowError(
-            f"The values could not be read within {TIME_LIMIT} seconds. Name fewer org units or periods."
-        ) from error
+        said = f"The values could not be read within {TIME_LIMIT} seconds. Name fewer org units or periods."
+        raise Dhis2SlowError(said) from error
     said = f"{message} They are in a file, which is kept for seven days: {address}"
     return {"message": said, "file": address, **left_out}

@@ -1,6 +1,7 @@
 """What a person asks of push, and its answers: to pause sending, to stop a run, to list dead letters or send them again."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,19 +34,15 @@ EXPIRED_LISTED_FOR = timedelta(days=30)
 
 def carry_out(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
     """Do what a person asks; an EventError where that is not understood, or there is no such run."""
-    orders: dict[str, Callable[[Mapping[Any, Any], _Push], dict[str, object]]] = {
-        "breaker": _pause_or_resume,
-        "stop": _stop,
-        "dead_letters": _list_or_redrive,
-    }
-    for name, order in orders.items():
-        if name in event:
-            return order(event, push)
+    if "breaker" in event:
+        return _pause_or_resume(event, push)
+    if "stop" in event:
+        return _stop(event, push)
+    if "dead_letters" in event:
+        return _list_or_redrive(event, push)
     raise EventError(
-        "Push is invoked by the queue. To push by hand, invoke compute with "
-        '{"manual": true}; to list dead letters, or to send them again, invoke push with {"dead_letters": "list"} '
-        'or {"dead_letters": "redrive"}; to pause sending, or to send again, with {"breaker": "open"} or '
-        '{"breaker": "close"}; to stop a run, with {"stop": "…"} and its id.'
+        'The queue invokes push. To push by hand, invoke compute with {"manual": true}. Push takes {"dead_letters": "list"} or '
+        '{"dead_letters": "redrive"}, {"breaker": "open"} or {"breaker": "close"}, and {"stop": "…"} with the id of a run.'
     )
 
 
@@ -66,11 +63,10 @@ class BreakerEvent(Event):
 def _pause_or_resume(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
     asked = parse_event(BreakerEvent, event, '{"breaker": "open", "reason": "WORDS"} or {"breaker": "close"}')
     now = datetime.now(UTC)
-    changed = push.breakers.change(
-        Breaker.closed_by_hand
-        if asked.breaker is BreakerOrder.CLOSE
-        else lambda breaker: breaker.opened_by_hand(asked.reason, now)
-    )
+    if asked.breaker is BreakerOrder.CLOSE:
+        changed = push.breakers.change(Breaker.closed_by_hand)
+    else:
+        changed = push.breakers.change(lambda breaker: breaker.opened_by_hand(asked.reason, now))
     after = changed.after
     push.count_open_minutes(after, now)
     if after.state is not State.CLOSED:
@@ -93,14 +89,11 @@ def _stop(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
 
     Push reads the mark with the row of each message, and compute before each shard.
     """
-    run_id = parse_event(
-        StopEvent, event, '{"stop": "20260205T153000Z-monthly-1f0c2a9b"}, with the id of a run'
-    ).stop
+    example = '{"stop": "20260205T153000Z-monthly-1f0c2a9b"}, with the id of a run'
+    run_id = parse_event(StopEvent, event, example).stop
     run = push.runs.stop(run_id, datetime.now(UTC))
     if run is None:
-        raise EventError(
-            f"There is no run {run_id} in the table of runs. Compute's answer, and each line of the log, name the run (run_id)."
-        )
+        raise EventError(f"There is no run {run_id}. Compute's answer and the log name each run (run_id).")
     message = _about_stopped(run)
     push.log(LogEvent.RUN_STOPPED, INFO, message, run_id=run_id)
     push.count("RunsStopped", 1)
@@ -110,13 +103,13 @@ def _stop(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
 def _about_stopped(run: Run) -> str:
     if run.outcome is not None:
         return f"The run {run.run_id} has ended already ({run.outcome}): there is nothing to stop."
-    counts = run.counts
-    parts = f" {count(run.parts_open, 'part')} of it will not be computed, except those that are being computed now."
+    counts, parts = run.counts, ""
+    if run.parts_open:
+        parts = f" {count(run.parts_open, 'part')} of it will not be computed, except those that are being computed now."
     return (
-        f"The run {run.run_id} is stopped. {count(counts.waiting, 'value')} of it on the queue will not be sent."
-        f"{parts if run.parts_open else ''} "
-        f"DHIS2 keeps the {count(counts.stored + counts.unchanged, 'value')} that it has. The run ends when push has taken its "
-        f"last message. To send the rest, compute the run again: make push EVENT='{event_of(run)}'."
+        f"The run {run.run_id} is stopped. {count(counts.waiting, 'value')} of it on the queue will not be sent.{parts} "
+        f"DHIS2 keeps the {count(counts.stored + counts.unchanged, 'value')} that it has. The run ends when push has taken "
+        f"its last message. To send the rest, compute the run again: make push EVENT='{event_of(run)}'."
     )
 
 
@@ -181,51 +174,46 @@ class DeadLetterAnswer(BaseModel):
 
 
 def _list_or_redrive(event: Mapping[Any, Any], push: _Push) -> dict[str, object]:
-    asked = parse_event(
-        DeadLetterEvent,
-        event,
-        '{"dead_letters": "list"} or {"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some',
-    )
-    is_list = asked.dead_letters is DeadLetterOrder.LIST
-    answer = (_list if is_list else _redrive)(asked, dead_letters_of(push), push.runs, datetime.now(UTC))
-    told = LogEvent.DEAD_LETTERS_LISTED if is_list else LogEvent.DEAD_LETTERS_REDRIVEN
+    example = '{"dead_letters": "list"} or {"dead_letters": "redrive"}, with "run": "RUN-ID" or "reason": "WORDS" to choose some'
+    asked = parse_event(DeadLetterEvent, event, example)
+    if asked.dead_letters is DeadLetterOrder.LIST:
+        answer, told, metric = _list(asked, push), LogEvent.DEAD_LETTERS_LISTED, "DeadLettersListed"
+    else:
+        answer, told, metric = _redrive(asked, push), LogEvent.DEAD_LETTERS_REDRIVEN, "DeadLettersSentAgain"
     push.log(told, INFO, answer.message)
-    metric = "DeadLettersListed" if is_list else "DeadLettersSentAgain"
     push.count(metric, sum(group.messages for group in answer.letters))
     return answer.model_dump(mode="json")
 
 
-def _list(event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime) -> DeadLetterAnswer:
-    letters, faults = dead_letters.listed(now - KEPT_FOR - EXPIRED_LISTED_FOR)
-    groups = grouped((letter for letter in letters if event.chooses(letter.run_id, letter.reason)), runs)
+def _list(event: DeadLetterEvent, push: _Push) -> DeadLetterAnswer:
+    dead_letters = dead_letters_of(push)
+    letters, faults = dead_letters.listed(datetime.now(UTC) - KEPT_FOR - EXPIRED_LISTED_FOR)
+    groups = grouped([each for each in letters if event.chooses(each.run_id, each.reason)], push.runs)
     lines = [f"There are no dead letters{event}."]
     if groups:
-        messages, values = (sum(getattr(group, name) for group in groups) for name in ("messages", "values"))
+        messages, values = sum(group.messages for group in groups), sum(group.values for group in groups)
         lines = [f"{count(messages, 'dead letter')} with {count(values, 'value')}{event}:"]
         lines += [f"- {group}" for group in groups]
-    kept = [group.run_id for group in groups if group.compute_again is None]
-    if set(kept) - {UNREADABLE}:
-        lines.append(
-            'Fix the causes, then send them again: invoke push with {"dead_letters": "redrive"} (make redrive).'
-        )
+    kept = {group.run_id for group in groups if group.compute_again is None}
+    if kept - {UNREADABLE}:
+        redrive = 'invoke push with {"dead_letters": "redrive"} (make redrive)'
+        lines.append(f"Fix the causes, then send them again: {redrive}.")
     if UNREADABLE in kept:
         lines.append(_about_unreadable(dead_letters))
     in_queue, in_table = dead_letters.depth(), sum(not letter.reason.is_expired for letter in letters)
     if in_queue != in_table:
         lines.append(
-            f"The queue {dead_letters.name} holds {count(in_queue, 'message')}, and the table of runs has "
-            f"{in_table:,}. SQS itself moves messages there when push breaks off each time, and people may send or "
-            "delete some in the console. The watchdog compares them once a day, or at once: make watchdog"
+            f"The queue {dead_letters.name} holds {count(in_queue, 'message')}, and the table of runs has {in_table:,}. SQS, or "
+            "people in the console, moved some. The watchdog compares them once a day, or at once: make watchdog"
         )
     if faults:
         lines.append(listed(faults, by="\n"))
     return DeadLetterAnswer(message="\n".join(lines), letters=groups)
 
 
-def _redrive(
-    event: DeadLetterEvent, dead_letters: DeadLetters, runs: Runs, now: datetime
-) -> DeadLetterAnswer:
-    walk = dead_letters.walk(now, event.chooses)
+def _redrive(event: DeadLetterEvent, push: _Push) -> DeadLetterAnswer:
+    dead_letters = dead_letters_of(push)
+    walk = dead_letters.walk(datetime.now(UTC), event.chooses)
     lines = [f"There are no dead letters{event} that could be sent again."]
     if walk.sent:
         values = count(sum(letter.values for letter in walk.sent), "value")
@@ -233,23 +221,23 @@ def _redrive(
         lines = [f"{sent} with {values}{event} sent again: the log of push has their outcome."]
     if walk.unreadable:
         lines.append(f"Not sent: {count(walk.unreadable, 'message')}. {_about_unreadable(dead_letters)}")
-    lines += [f"- {group}" for group in grouped(walk.expired, runs)]
+    lines += [f"- {group}" for group in grouped(walk.expired, push.runs)]
     if walk.faults:
         lines.append(listed(walk.faults, by="\n"))
     if not walk.is_all:
         lines.append(
-            "That was not all of them: there was no time, or some are hidden for up to 15 minutes. Invoke push with the same "
-            "event again."
+            "That was not all of them: time is over, or some are hidden for 15 minutes. Invoke push with the same event again."
         )
-    return DeadLetterAnswer(message="\n".join(lines), letters=grouped(walk.sent, runs), is_all=walk.is_all)
+    letters = grouped(walk.sent, push.runs)
+    return DeadLetterAnswer(message="\n".join(lines), letters=letters, is_all=walk.is_all)
 
 
 def grouped(letters: Iterable[DeadLetter], runs: Runs) -> tuple[DeadLetterGroup, ...]:
     """Group dead letters by run and reason, those with the most values first."""
-    groups: dict[tuple[str, str, str, bool], list[DeadLetter]] = {}
+    groups: dict[tuple[str, str, str, bool], list[DeadLetter]] = defaultdict(list)
     for letter in letters:
         reason = letter.reason
-        groups.setdefault((letter.run_id, reason.status, reason.reason, reason.is_expired), []).append(letter)
+        groups[letter.run_id, reason.status, reason.reason, reason.is_expired].append(letter)
     found = [
         DeadLetterGroup(
             run_id=run_id,

@@ -38,7 +38,7 @@ from msupply_dhis2.preflight.check import Check
 from msupply_dhis2.preflight.job import test_connection
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
-from msupply_dhis2.state.breaker import Breaker, Changed, Login, State, log_in
+from msupply_dhis2.state.breaker import Breaker, Login, State, log_in
 from msupply_dhis2.text import count
 
 if TYPE_CHECKING:
@@ -79,8 +79,9 @@ def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[s
     Somebody asks for it, so it logs in even where DHIS2 refused the same login before. What is only typed is tried, and
     neither opens nor closes the breaker: it is not what the stack sends with.
     """
-    typed = parse_event(TypedEvent, event, _EXAMPLE).typed if "typed" in event else None
-    document, version = (typed.settings, typed.secret_version) if typed else (None, None)
+    is_typed = "typed" in event
+    typed = parse_event(TypedEvent, event, _EXAMPLE).typed if is_typed else Typed()
+    document = typed.settings
     test = Invocation(TestConnectionEnvironment.read(), logger, metrics)
     calendar = Calendar(parse_time_zone(test.environment.timezone))
     asked: list[tuple[Login, Dhis2Client]] = []
@@ -92,7 +93,7 @@ def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[s
 
     report = test_connection(
         settings_reader=lambda: parse_settings(document) if document else test.read_settings(),
-        credentials_reader=lambda settings: read_login(test, settings, version)[0],
+        credentials_reader=lambda settings: read_login(test, settings, typed.secret_version)[0],
         client_factory=client_of,
         database_check=partial(ask_compute, clients.lambda_(), test.environment.compute_function, document),
         table=test.table,
@@ -102,38 +103,28 @@ def run(event: Mapping[Any, Any], *, logger: Logger, metrics: Metrics) -> dict[s
         time_limit=TIME_LIMIT,
     )
     login, client = asked[0] if asked else (None, None)
+    accepted = login if report.connected else None
     refused = client.refused_login if client else None
-    if typed is None and (check := _check_queue(login, refused, test, calendar, connected=report.connected)):
+    if not is_typed and (check := _check_queue(login, accepted, refused, test, calendar)):
         report = report.summed_up(check)
-    answer = report.model_dump(mode="json")
-    if report.connected and login is not None:
+    if accepted is not None:
         # A line of its own: of one as long as the report CloudWatch finds the first 200 fields only.
-        test.log(
-            LogEvent.LOGIN_ACCEPTED,
-            INFO,
-            f"DHIS2 authenticates {login.user}.",
-            authenticated=True,
-            user=login.user,
-            dhis2=login.url,
-        )
+        user, url = accepted.user, accepted.url
+        said = f"DHIS2 authenticates {user}."
+        test.log(LogEvent.LOGIN_ACCEPTED, INFO, said, authenticated=True, user=user, dhis2=url)
     level = INFO if report.all_well else WARNING
-    test.log(
-        LogEvent.CONNECTION_TESTED,
-        level,
-        report.message,
-        report=report.model_dump(mode="json", exclude={"offers"}),
-    )
+    told = report.model_dump(mode="json", exclude={"offers"})
+    test.log(LogEvent.CONNECTION_TESTED, level, report.message, report=told)
     test.count("ConnectionTestsSucceeded", int(report.connected))
-    return answer
+    return report.model_dump(mode="json")
 
 
 def _check_queue(
     login: Login | None,
+    accepted: Login | None,
     refused: Dhis2AuthenticationError | None,
     test: Invocation[TestConnectionEnvironment],
     calendar: Calendar,
-    *,
-    connected: bool,
 ) -> Check | None:
     """Open or close the breaker as DHIS2 answered, and say so; ``None`` where there is nothing to say."""
     now = datetime.now(UTC)
@@ -142,41 +133,33 @@ def _check_queue(
         # Refused for one call only, as where something is posted, so will it be with what waits on the queue.
         if login is not None and refused is not None:
             return breaker.login_refused(login, str(refused), now)
-        return breaker.login_accepted(login) if login is not None and connected else breaker
+        return breaker if accepted is None else breaker.login_accepted(accepted)
 
     try:
         changed = test.breakers.change(after_test)
-        if changed.before.state is changed.after.state is State.CLOSED:
+        before, after = changed.before, changed.after
+        if before.state is after.state is State.CLOSED:
             return None
         waiting = depth(clients.sqs(), test.environment.queue_url)
     except AwsError as error:
         return Check(name="queue", ok=False, message=str(error))
-    message = _about_queue(changed, waiting, now, calendar, is_refused=refused is not None)
-    return Check(name="queue", ok=changed.after.state in {State.CLOSED, State.HALF_OPEN}, message=message)
-
-
-def _about_queue(
-    changed: Changed, waiting: int, now: datetime, calendar: Calendar, *, is_refused: bool
-) -> str:
-    before, after = changed.before, changed.after
     messages = f"{count(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}"
     if after.state is State.CLOSED:
         why = why_paused(before, calendar.time_zone, is_over=True, in_short=True)
         when = f", and each is sent {when_sent(before, now)}" if waiting else ""
-        return f"{why} Values are sent again: {messages}{when}."
+        return Check(name="queue", ok=True, message=f"{why} Values are sent again: {messages}{when}.")
     # Of a login that is refused just now another check says all.
-    why = why_paused(after, calendar.time_zone, in_short=is_refused)
+    why = why_paused(after, calendar.time_zone, in_short=refused is not None)
+    said = WHAT_TO_DO[after.state]
     if after.state is State.HALF_OPEN:
-        return f"{why} {messages}. The first one is tried {when_sent(after, now)}. After DHIS2 answers it, the others follow."
-    return f"{why} {messages}. {WHAT_TO_DO[after.state]}"
+        said = f"The first one is tried {when_sent(after, now)}. After DHIS2 answers it, the others follow."
+    return Check(name="queue", ok=after.state is State.HALF_OPEN, message=f"{why} {messages}. {said}")
 
 
 def ask_compute(client: "LambdaClient", function: str, settings: str | None = None) -> DatabaseAnswer:
-    """Ask compute, which may sit in another network, whether mSupply's database answers, and what is mapped there.
+    """Ask compute, which may sit in another network, what is mapped in mSupply's database by its settings, or by others.
 
-    It maps by its own settings, or by a document of others.
-
-    It is asked in a thread of its own, and boto3 cannot make clients in two threads at once: it is made before.
+    It is asked in a thread of its own, and boto3 cannot make clients in two threads at once: the client is made before.
     """
     event = {"check_database": True, **({"settings": settings} if settings else {})}
     with aws_faults("asking compute about mSupply's database", client):
@@ -196,8 +179,7 @@ def probe(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
     A new password must not wait for somebody to test the connection, and a refused one must not be tried again.
     """
     test = Invocation(TestConnectionEnvironment.read(), logger, metrics)
-    breakers = test.breakers
-    if breakers.read().state in {State.LOGIN_REFUSED, State.DHIS2_DOWN}:
+    if test.breakers.read().state in {State.LOGIN_REFUSED, State.DHIS2_DOWN}:
         try:
             settings = test.read_settings()
             credentials, login = read_login(test, settings)
@@ -205,9 +187,9 @@ def probe(*, logger: Logger, metrics: Metrics) -> dict[str, object]:
             client.deadline = Deadline.within(TIME_LIMIT)
             # Of a refusal or an outage the breaker's own line tells.
             with suppress(Dhis2AuthenticationError, Dhis2TransientError):
-                log_in(breakers, login, client, lambda: datetime.now(UTC))
+                log_in(test.breakers, login, client, lambda: datetime.now(UTC))
         except MsupplyDhis2Error as error:
             test.log(LogEvent.LOGIN_NOT_TRIED, WARNING, f"The login could not be tried: {error}")
-    breaker = breakers.read()
+    breaker = test.breakers.read()
     test.count_open_minutes(breaker, datetime.now(UTC))
     return {"breaker": breaker.state.value}

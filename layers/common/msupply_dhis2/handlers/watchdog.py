@@ -6,6 +6,7 @@ the alarms itself; that it is silent is an alarm of CloudWatch.
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -112,22 +113,19 @@ class _Watchdog(RunsInvocation[WatchdogEnvironment]):
         yield from (f"Dead letters are expired. {group}" for group in grouped(walk.expired, self.runs))
         yield from walk.faults
         if not walk.is_all:
-            yield (
-                "The watchdog did not see all dead letters: there was no time, or some are hidden for up to 15 "
-                "minutes. Check again: make watchdog"
-            )
+            why = "there was no time, or some are hidden for up to 15 minutes"
+            yield f"The watchdog did not see all dead letters: {why}. Check again: make watchdog"
 
     def _unfinished_runs(self) -> list[str]:
         """Close runs that are done, which nobody said; return what is to be said of those that are not."""
         found = []
         for run in self._recent_runs(self._now - LOOKED_BACK):
-            if run.ended_at is not None:
+            if run.ended_at is not None or run.started_at is None:
                 continue
-            if not run.is_done:
-                if (why := why_unfinished(run, self._now, self._time_zone)) is not None:
-                    found.append(why)
-            elif run.started_at is not None and self._now - run.started_at >= BEGINNING:
+            if run.is_done and self._now - run.started_at >= BEGINNING:
                 self.end_if_done(run.run_id)
+            elif not run.is_done and (why := why_unfinished(run, self._now, self._time_zone)):
+                found.append(why)
         self.count("RunsUnfinished", len(found))
         return found
 
@@ -146,13 +144,12 @@ class _Watchdog(RunsInvocation[WatchdogEnvironment]):
         is_sent = settings.use_dhis2 and self.environment.schedules_state == "ENABLED"
         intervals = {row.interval for row in settings.active_rows} if is_sent else set()
         item = read_item(self.table, _STATE) or {}
-        before, state = item.get("intervals"), dict[str, Any]()
-        due: dict[Interval, datetime] = {}
-        faults: list[str] = []
+        before = item.get("intervals")
+        state, due, faults = dict[str, Any](), dict[Interval, datetime](), list[str]()
         for interval in sorted(intervals):
-            expression = str(getattr(self.environment, f"{interval.value}_schedule"))
+            expression = str(getattr(self.environment, f"{interval}_schedule"))
             schedule = f"{expression} {self._time_zone.key}"
-            known = before.get(interval.value) if isinstance(before, Mapping) else None
+            known = before.get(interval) if isinstance(before, Mapping) else None
             since = _known_since(known, schedule) or self._now
             state[interval.value] = {"schedule": schedule, "since": since.isoformat()}
             try:
@@ -169,19 +166,16 @@ class _Watchdog(RunsInvocation[WatchdogEnvironment]):
         return due, faults
 
     def _overdue_sentence(self, missing: Overdue, settings: Settings) -> str:
-        metrics = sorted(row.metric.value for row in settings.active_rows if row.interval is missing.interval)
-        event = {
-            "interval": missing.interval.value,
-            "scheduled_time": missing.due.astimezone(UTC).isoformat(),
-        }
-        schedule = f"{self.environment.stack_name}-{missing.interval.value.replace('_', '-')}"
-        last = missing.last_run.as_of if missing.last_run else None
-        said = f"; the last one that was computed is of {written_in(last, self._time_zone)}" if last else ""
+        interval, zone, stack = missing.interval, self._time_zone, self.environment.stack_name
+        metrics = sorted(row.metric.value for row in settings.active_rows if row.interval is interval)
+        event = {"interval": interval, "scheduled_time": missing.due.astimezone(UTC).isoformat()}
+        last = missing.last_run and missing.last_run.as_of
+        said = f"; the last one that was computed is of {written_in(last, zone)}" if last else ""
         return (
-            f"The {_named(missing.interval)} run of {written_in(missing.due, self._time_zone)} did not take place, or failed"
-            f"{said}. So DHIS2 lacks newer values of {', '.join(metrics)}. See whether the schedule "
-            f"{schedule} is enabled (EventBridge → Schedules), whether {self.environment.stack_name}-failed-runs holds its "
-            f"event, and what the log of compute says. Then compute it: make push EVENT='{json.dumps(event)}'"
+            f"The {_named(interval)} run of {written_in(missing.due, zone)} did not take place, or failed{said}. So DHIS2 "
+            f"lacks newer values of {', '.join(metrics)}. See whether the schedule {stack}-{interval.replace('_', '-')} is "
+            f"enabled (EventBridge → Schedules), whether {stack}-failed-runs holds its event, and what the log of compute "
+            f"says. Then compute it: make push EVENT='{json.dumps(event)}'"
         )
 
 
@@ -189,14 +183,11 @@ def _known_since(known: object, schedule: str) -> datetime | None:
     """Return since when a schedule is known; what cannot be read is noted anew."""
     match known:
         case {"schedule": str(noted), "since": str(since)} if noted == schedule:
-            try:
+            with suppress(ValueError):
                 instant = datetime.fromisoformat(since)
-            except ValueError:
-                return None
-            return instant if instant.tzinfo is not None else None
-        case _:
-            return None
+                return instant if instant.tzinfo is not None else None
+    return None
 
 
 def _named(interval: Interval) -> str:
-    return f'"{interval.value.replace("_", " ")}"'
+    return f'"{interval.replace("_", " ")}"'

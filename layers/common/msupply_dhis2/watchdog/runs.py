@@ -4,19 +4,16 @@ The expressions of schedules are those of EventBridge Scheduler: ``cron(…)`` w
 differs from everybody else's in the last two: days of the week are counted from 1, Sunday, and there is a year.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from msupply_dhis2.compute.event import parse_compute_event, rows_asked_for
-from msupply_dhis2.errors import EventError
+from msupply_dhis2.compute.event import EARLIEST, parse_noted_event, rows_asked_for
 from msupply_dhis2.periods import Calendar, Interval
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.connections import written_in
@@ -58,19 +55,15 @@ def due_instant(schedule: Schedule, since: datetime, now: datetime) -> datetime 
 
 
 def overdue(due: Mapping[Interval, datetime], runs: Iterable[Run], settings: Settings) -> tuple[Overdue, ...]:
-    """Return which intervals no run has sent since they were due.
-
-    The runs are at least all that are about an instant since the first that was due.
-    """
-    known = sorted(
-        ((run.as_of, run) for run in runs if run.as_of is not None), key=itemgetter(0), reverse=True
+    """Return which intervals no run has sent since they were due; ``runs``: at least all that are about an instant since."""
+    last: dict[Interval, Run] = {}
+    for run in sorted(runs, key=lambda run: run.as_of or EARLIEST):
+        last |= {interval: run for interval in due if covers(run, interval, settings)}
+    return tuple(
+        Overdue(interval, instant, last.get(interval))
+        for interval, instant in due.items()
+        if interval not in last or (last[interval].as_of or EARLIEST) < instant
     )
-    found = []
-    for interval, instant in due.items():
-        last = next((each for each in known if covers(each[1], interval, settings)), None)
-        if last is None or last[0] < instant:
-            found.append(Overdue(interval, instant, last[1] if last else None))
-    return tuple(found)
 
 
 def covers(run: Run, interval: Interval, settings: Settings) -> bool:
@@ -79,14 +72,8 @@ def covers(run: Run, interval: Interval, settings: Settings) -> bool:
     It does where it asked for all rows of the interval, each on its own basis, for all stores and items, and was computed:
     its own runs do, and a manual push of everything ``as_in_settings``.
     """
-    if run.outcome is Outcome.FAILED:
-        return False
-    try:
-        event = parse_compute_event(json.loads(run.event))
-    except (EventError, ValueError):
-        # Noted by another version, whose events were others.
-        return False
-    if event.stores or event.items or event.months:
+    event = parse_noted_event(run.event)
+    if run.outcome is Outcome.FAILED or event is None or event.stores or event.items or event.months:
         return False
     asked = rows_asked_for(event, settings)
     return all((row, row.basis) in asked for row in settings.active_rows if row.interval is interval)
@@ -96,24 +83,22 @@ def why_unfinished(run: Run, now: datetime, time_zone: ZoneInfo) -> str | None:
     """Return what a run that is not done waits for, and what to do, where it is open for too long."""
     if run.started_at is None or now - run.started_at < COMPUTED_WITHIN:
         return None
-    said = [f"The run {run.run_id} began on {written_in(run.started_at, time_zone)} and has not ended."]
+    said = f"The run {run.run_id} began on {written_in(run.started_at, time_zone)} and has not ended."
     if run.parts_open:
-        said.append(
-            f"{count(run.parts_open, 'part')} of it could not be computed yet: {run.message or 'the log of compute says why.'}"
-        )
+        why = run.message or "the log of compute says why."
+        said += f" {count(run.parts_open, 'part')} of it could not be computed yet: {why}"
     waiting = count(run.counts.waiting, "value")
     if run.counts.waiting and now - run.started_at > QUEUE_KEEPS:
-        said.append(
-            f"{waiting} of it would be waiting on the queue, which keeps nothing for more than {QUEUE_KEEPS.days} days. "
-            "They are lost, unless dead letters of the run were sent again lately."
+        said += (
+            f" {waiting} of it waited for more than the {QUEUE_KEEPS.days} days of the queue. They are lost, unless dead "
+            "letters of the run were sent again lately."
         )
     elif run.counts.waiting:
-        said.append(
-            f"{waiting} of it wait to be sent. Test the connection (make test-connection): it says whether sending is "
+        said += (
+            f" {waiting} of it wait to be sent. Test the connection (make test-connection): it says whether sending is "
             "paused, and why. If it is not paused, read the log of push."
         )
-    said.append(f"If that does not help, compute it again: make push EVENT='{event_of(run)}'")
-    return " ".join(said)
+    return f"{said} If that does not help, compute it again: make push EVENT='{event_of(run)}'"
 
 
 class ScheduleError(ValueError):
@@ -123,10 +108,7 @@ class ScheduleError(ValueError):
 def parse_schedule(expression: str, time_zone: ZoneInfo) -> Schedule:
     """Read an expression of EventBridge Scheduler.
 
-    Raises
-    ------
-    ScheduleError
-        It is none, or one that only AWS understands (``W``, the working day nearest to a day).
+    A ScheduleError where it is none, or one that only AWS understands (``W``, the working day nearest to a day).
     """
     kind, _, rest = expression.strip().partition("(")
     said = rest.removesuffix(")").strip()
@@ -146,11 +128,13 @@ def parse_schedule(expression: str, time_zone: ZoneInfo) -> Schedule:
 
 
 def _cron(text: str, time_zone: ZoneInfo) -> Schedule:
-    fields = text.upper().split()
+    fields = text.upper().replace("?", "*").split()
     if len(fields) != _FIELDS:
         raise ValueError(f"it has {len(fields)} fields and not {_FIELDS}")
-    minute, hour, day, month, weekday, year = fields
-    expression = " ".join((minute, hour, _any(day), month, _weekdays(weekday)))
+    *first, weekday, year = fields
+    # The days of the week from 0; names stay, and so do the numbers after # and /.
+    weekday = re.sub(r"(?<![#/\d])[1-7](?!\d)", lambda digit: str(int(digit[0]) - 1), weekday)
+    expression = " ".join((*first, weekday))
     # It is read now, so that a fault is told before anything is looked for.
     CronSim(expression, datetime.now(time_zone))
     years = _years(year)
@@ -163,20 +147,8 @@ def _cron(text: str, time_zone: ZoneInfo) -> Schedule:
     return latest
 
 
-def _any(field: str) -> str:
-    return "*" if field == "?" else field
-
-
-def _weekdays(field: str) -> str:
-    """Count the days of the week from 0; names stay, and so do the numbers after ``#`` and ``/``."""
-    return re.sub(r"(?<![#/\d])[1-7](?!\d)", lambda digit: str(int(digit[0]) - 1), _any(field))
-
-
 def _years(field: str) -> frozenset[int] | None:
-    if field in {"*", "?"}:
+    if field == "*":
         return None
-    years: set[int] = set()
-    for part in field.split(","):
-        first, _, last = part.partition("-")
-        years.update(range(int(first), int(last or first) + 1))
-    return frozenset(years)
+    ranges = [part.partition("-") for part in field.split(",")]
+    return frozenset(year for first, _, last in ranges for year in range(int(first), int(last or first) + 1))
