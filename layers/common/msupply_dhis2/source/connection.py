@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import NamedTuple
 from urllib.parse import quote
 
 import certifi
@@ -234,118 +233,113 @@ def _authorities(trust: DatabaseTrust) -> str:
     return trust.ca_certificate
 
 
-class _Fault(NamedTuple):
-    sentence: str
-    error: type[SourceError] = SourceError
-
-
-_LOST = _Fault("did not answer, or the connection to it was lost. Try again later.", SourceUnreachableError)
-_UNTRUSTED = _Fault(
+_LOST = "did not answer, or the connection to it was lost. Try again later."
+_UNTRUSTED = (
     "has a TLS certificate that the CA certificate did not sign. Check the host's name and that the CA certificate is the one "
     "of this server."
 )
-_EXPIRED = _Fault(
+_EXPIRED = (
     "has a TLS certificate that has expired. Let its administrator renew the server's certificate; if it is the authority's, "
     "put the new one into Database CA certificate (database_ca_certificate) in the settings."
 )
-_FAULTS = {
-    "SQLITE_NOTADB": _Fault("is not an SQLite database: give the file that Open mSupply itself uses."),
-    "SQLITE_CORRUPT": _Fault("is damaged. Restore it from a backup."),
-    "SQLITE_BUSY": _Fault("is being written to by another program. Try again later.", SourceUnreachableError),
-    "SQLITE_CANTOPEN": _Fault(
-        "could not be opened. Check that this user may read it; a database in WAL mode also needs a folder that can be "
-        "written to."
+_PASSING = {
+    "SQLITE_BUSY": "is being written to by another program. Try again later.",
+    "Temporary failure in name resolution": (
+        "could not be reached: its name cannot be resolved now. Try again later. In private subnets, check that the network's "
+        "DNS is on."
     ),
-    "Temporary failure in name resolution": _Fault(
-        "could not be reached: its name cannot be resolved now. Try again later. In private subnets, check that the "
-        "network's DNS is on.",
-        SourceUnreachableError,
+    "Connection refused": (
+        "could not be reached: nothing takes connections there. Check the host and port, and that PostgreSQL is running and "
+        "listens to other machines (listen_addresses)."
     ),
-    "failed to resolve host|could not translate host name": _Fault(
+    "timeout expired|timed out|No route to host|Network is unreachable": (
+        f"did not answer within {CONNECT_WITHIN} seconds. Check its firewall or security group, and the host and port; if it "
+        "is in a private network, the stack's subnets and security groups for compute."
+    ),
+    "^53...$|starting up|shutting down|too many|connection slots|recovery mode": (
+        "takes no connections now: it is starting, stopping or has too many. Try again later."
+    ),
+    "^57014$": (
+        f"took longer than {ANSWER_WITHIN // 60} minutes for one query, or somebody stopped it. Try again when the server has "
+        "less to do."
+    ),
+    "^40001$": "is a copy (standby) that stopped the query to follow its primary. Try again later.",
+    "^57P..$|^08...$": _LOST,
+}
+"""What is said of a fault by the name of SQLite's error, by PostgreSQL's code (postgresql.org/docs/current/errcodes-appendix.html),
+or by the words of its library, which passes on no code while a connection is made. The first that fits counts."""
+
+_LASTING = {
+    "SQLITE_NOTADB": "is not an SQLite database: give the file that Open mSupply itself uses.",
+    "SQLITE_CORRUPT": "is damaged. Restore it from a backup.",
+    "SQLITE_CANTOPEN": (
+        "could not be opened. Check that this user may read it; in WAL mode its folder must be writable too."
+    ),
+    "failed to resolve host|could not translate host name": (
         f"could not be reached: there is no server with that name. Check the host in {_SECRET}."
     ),
-    "Connection refused": _Fault(
-        "could not be reached: nothing takes connections there. Check the host and port, and that PostgreSQL is running and "
-        "listens to other machines (listen_addresses).",
-        SourceUnreachableError,
-    ),
-    "timeout expired|timed out|No route to host|Network is unreachable": _Fault(
-        f"did not answer within {CONNECT_WITHIN} seconds. Check its firewall or security group, and the host and port; if it "
-        "is in a private network, the stack's subnets and security groups for compute.",
-        SourceUnreachableError,
-    ),
-    "does not support SSL": _Fault(
+    "does not support SSL": (
         "does not offer TLS, which is required. Turn TLS on at the server; only for a database on your own machine, add "
         "?sslmode=disable to its address."
     ),
-    "root certificate file": _Fault(
+    "root certificate file": (
         "could not be checked: there is no readable CA certificate. Put the certificate of the server's authority, as PEM "
         "text, into Database CA certificate (database_ca_certificate) in the settings."
     ),
-    "channel binding|authentication method requirement": _Fault(
+    "channel binding|authentication method requirement": (
         "did not prove that it is your server, so the password was not sent. It may be behind a pooler that cannot do so "
         "(PgBouncer, RDS Proxy), it may keep the password in an old form (md5), or another server may pose as it. The safer "
         "cure: put the certificate of its authority into Database CA certificate (database_ca_certificate; 'public "
         "authorities' for a publicly known one). Or set Database channel binding (database_channel_binding) to not_required."
     ),
     "certificate verify failed|does not match host name": _UNTRUSTED,
-    r'entry for host "(?!\[local\]).*(no encryption|SSL off)': _Fault(
+    r'entry for host "(?!\[local\]).*(no encryption|SSL off)': (
         "accepts this user over encrypted connections only, and the address says sslmode=disable. Take sslmode=disable out "
         f"of {_SECRET}."
     ),
-    "permission denied for database": _Fault(
+    "permission denied for database": (
         "does not let this user connect to this database. Let its administrator run: GRANT CONNECT ON DATABASE "
         '"the database" TO "the user".'
     ),
-    r"no pg_hba\.conf entry|pg_hba\.conf rejects": _Fault(
+    r"no pg_hba\.conf entry|pg_hba\.conf rejects": (
         "does not accept this user from this address, or with this kind of login. Add a line for the user to the server's "
         "pg_hba.conf."
     ),
-    r'^28...$|authentication failed|no password supplied|role ".*" (does not exist|is not permitted)': _Fault(
+    '^28...$|authentication failed|no password supplied|role ".*" (does not exist|is not permitted)': (
         f"refused the login. Check the user name and password in {_SECRET}; `make credentials` asks for it again."
     ),
-    'database ".*" does not exist': _Fault(
-        f"does not exist on that server. Check the name of the database in {_SECRET}."
-    ),
-    "^53...$|starting up|shutting down|too many|connection slots|recovery mode": _Fault(
-        "takes no connections now: it is starting, stopping or has too many. Try again later.",
-        SourceUnreachableError,
-    ),
-    "^42501$": _Fault(
+    'database ".*" does not exist': f"does not exist on that server. Check the name of the database in {_SECRET}.",
+    "^42501$": (
         "does not let this user read its tables. Let its administrator run: GRANT SELECT ON ALL TABLES IN SCHEMA public TO "
         '"the user".'
     ),
-    "^57014$": _Fault(
-        f"took longer than {ANSWER_WITHIN // 60} minutes for one query, or somebody stopped it. Try again when the server has "
-        "less to do.",
-        SourceUnreachableError,
-    ),
-    "^40001$": _Fault(
-        "is a copy (standby) that stopped the query to follow its primary. Try again later.",
-        SourceUnreachableError,
-    ),
-    "^57P..$|^08...$": _LOST,
 }
-"""By the name of SQLite's error, by PostgreSQL's code (postgresql.org/docs/current/errcodes-appendix.html), or by the words of
-its library, which passes on no code while a connection is made. The first that fits counts."""
+"""The same, where trying again later does not help."""
 
 
 def _fault_of(error: SQLAlchemyError, address: DatabaseAddress, trust: DatabaseTrust) -> SourceError:
     """Return what to tell of an error, with the first line of the database's own words but for the password."""
     of_driver = error.orig if isinstance(error, DBAPIError) else None
     code = getattr(of_driver, "sqlite_errorname", None) or getattr(of_driver, "sqlstate", None)
-    is_lost = code is None and isinstance(error, OperationalError | InterfaceError)
-    is_lost &= not isinstance(of_driver, sqlite3.Error)
-    fault = _LOST if is_lost else _Fault("could not be read.")
-    if code or is_lost:
-        known = code or str(of_driver)
-        fault = next((each for pattern, each in _FAULTS.items() if re.search(pattern, known)), fault)
-    if fault is _UNTRUSTED and _is_expired(address, trust):
-        fault = _EXPIRED
+    is_lost = (
+        code is None
+        and address.drivername != "sqlite"
+        and isinstance(error, OperationalError | InterfaceError)
+    )
+    known = code or (str(of_driver) if is_lost else "")
+    passing, lasting = [
+        next((said for pattern, said in faults.items() if re.search(pattern, known)), "")
+        for faults in (_PASSING, _LASTING)
+    ]
+    if is_lost and not lasting:
+        passing = passing or _LOST
+    sentence = passing or lasting or "could not be read."
+    if sentence is _UNTRUSTED and _is_expired(address, trust):
+        sentence = _EXPIRED
     mask = Mask([address.password.get_secret_value()] if address.password else [])
     line = mask.text(str(of_driver or "").partition("\n")[0].strip(), _SAID_LIMIT)
-    said = f" It says: {line}" if line else ""
-    return fault.error(f"mSupply's database ({address.described}) {fault.sentence}{said}")
+    said = f"mSupply's database ({address.described}) {sentence}{line and f' It says: {line}'}"
+    return SourceUnreachableError(said) if passing else SourceError(said)
 
 
 def _is_expired(address: DatabaseAddress, trust: DatabaseTrust) -> bool:

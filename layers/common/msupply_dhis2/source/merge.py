@@ -2,7 +2,7 @@
 
 import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -182,11 +182,6 @@ class HistoryReader:
     floor: datetime
     named: list[NamedMovement] | None
     data_warnings: DataWarnings = field(default_factory=DataWarnings)
-    read_instant: Callable[[Any], datetime] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Remember instants that were read: many movements share one."""
-        self.read_instant = lru_cache(maxsize=4_096)(self.queries.clock.read)
 
     def read(self) -> Iterator[GroupHistory]:
         """Stream the groups (see ``Source.histories``)."""
@@ -205,9 +200,9 @@ class HistoryReader:
             stack.enter_context(_cycles_sought_rarely())
             pairs = iter(lambda: min(visible.pair, stock_lines.pair, movements.pair, totals.pair), inf)
             for group, of_group in groupby(pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group):
-                history = numbers.history(group)
+                history = GroupHistory(*numbers.group(group), [])
                 for pair in map(int, of_group):
-                    of_pair = numbers.pair_history(pair, history)
+                    of_pair = PairHistory(*numbers.pair(pair), [], [], None, 0)
                     faults = [*of_instants.get(pair, ())]
                     visible.take(pair)
                     undated = self._read_stock_lines(of_pair, stock_lines.take(pair), faults)
@@ -227,12 +222,14 @@ class HistoryReader:
         """Note what has moved without an instant, or later than now, and find out whether all instants can be read."""
         warnings = self.data_warnings
         codes = {store.id: store.code for store in self.queries.numbers.scope.stores}
-        for row in self.connection.execute(self.queries.doubtful()):
-            if row.unreadable:
+        for store_id, kind, number, is_unreadable, is_later in self.connection.execute(
+            self.queries.doubtful()
+        ):
+            if is_unreadable:
                 self.queries.all_readable = False
             else:
-                named = f"{codes[row.store_id]} {self.queries.names[row.type]} {row.number}"
-                (warnings.dated_later if row.dated_later else warnings.moved_without_instant).append(named)
+                named = f"{codes[store_id]} {self.queries.names[kind]} {number}"
+                (warnings.dated_later if is_later else warnings.moved_without_instant).append(named)
         if (receipts := self.queries.receipts_without_date()) is not None:
             rows = dict(map(tuple, self.connection.execute(receipts)))
             warnings.receipts_without_date = {
@@ -266,7 +263,7 @@ class HistoryReader:
         return undated
 
     def _read_movements(self, pair: PairHistory, rows: Sequence[Any]) -> None:
-        read_instant, kinds = self.read_instant, self.queries.kinds
+        read_instant, kinds = self.queries.clock.read, self.queries.kinds
         for _, instant_as_stored, kind, packs, pack_size, stock_line_id, *names in rows:
             instant = read_instant(instant_as_stored)
             if instant < self.floor:
@@ -295,7 +292,7 @@ class HistoryReader:
             # What lies before the floor is what is left of all there ever was, so that no instant on the
             # edge is counted twice or lost however it is written.
             pair.units_before_floor += moved
-            pair.first_in = None if first_in is None else self.read_instant(first_in)
+            pair.first_in = None if first_in is None else self.queries.clock.read(first_in)
             if unreadable_ids:
                 ids = sorted(unreadable_ids.split(ID_SEPARATOR))
                 faults += [without_quantity(self.queries.line, each) for each in ids]
@@ -318,7 +315,7 @@ def unreadable_instants(connection: sa.Connection, queries: StockQueries) -> Map
     if queries.all_readable:
         return rows
     query, table = queries.unreadable_instants(), queries.invoice.table
-    for pair, invoice_id, kind, number, column, instant in connection.execute(query):
+    for pair, number, invoice_id, kind, column, instant in connection.execute(query):
         fault = f"{column} is not a {queries.instant_is} ({instant!r}; {queries.names[kind]} {number})"
         rows[pair].append((table.description, invoice_id, fault))
     return rows

@@ -1,15 +1,13 @@
 """What is asked of a database for the histories of its stock, written once for both kinds of mSupply.
 
-Looked at with EXPLAIN on both databases: ``invoice_line`` is by far the largest table, has no useful index in SQLite, and is
-read through once for each of its two streams (in SQLite once more, for receipts without a date); the invoices that count
-are looked up in a hash (PostgreSQL) or an index made for the query (SQLite). Where those at or after the floor are few,
-PostgreSQL finds them by ``invoice``'s indexes on its three instants; where they are not (three months of fourteen, every
-store mapped) it reads ``invoice`` through, with several workers. SQLite goes by ``invoice.store_id``. Stock lines are found
-by ``stock_line.store_id``, or read through where all stores are mapped. Nothing needs an index.
+Looked at with EXPLAIN on both databases: ``invoice_line``, by far the largest table, is read through once for each of its two
+streams (in SQLite once more, for receipts without a date); the invoices that count are looked up in a hash (PostgreSQL) or
+an index made for the query (SQLite). PostgreSQL finds few of them by the indexes on their three instants, and reads
+``invoice`` through where they are many; SQLite goes by ``invoice.store_id``. Nothing needs an index.
 
 The scope goes to the database as numbers: every store and every item has one, and their sum says the pair's index in the
-order of the scope. So one number a row is enough to tell rows apart, to order them and to merge the streams, and nothing
-that is not mapped leaves the database.
+order of the scope. So one number a row tells rows apart, orders and merges them, and nothing that is not mapped leaves the
+database.
 """
 
 from abc import ABC, abstractmethod
@@ -20,15 +18,7 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
-from msupply_dhis2.domain.stock import (
-    MICRO,
-    GroupHistory,
-    ItemGroup,
-    MovementKind,
-    OrgUnit,
-    PairHistory,
-    Store,
-)
+from msupply_dhis2.domain.stock import MICRO, Item, ItemGroup, MovementKind, OrgUnit, Store
 from msupply_dhis2.source.sql import (
     Expression,
     Instant,
@@ -73,7 +63,7 @@ class Numbers:
         self._most_stores = max((len(org_unit.stores) for org_unit in scope.org_units), default=1)
         self._most_items = max((len(group.items) for group in scope.item_groups), default=1)
         self.pairs_of_a_group = self._most_stores * self._most_items
-        """The pair's number by it is the index of its group in the scope."""
+        """A pair's number divided by it is the index of its group in the scope."""
         of_org_unit = len(scope.item_groups) * self.pairs_of_a_group
         self.stores = {
             each.id: org_unit_index * of_org_unit + index * self._most_items
@@ -86,16 +76,16 @@ class Numbers:
             for index, each in enumerate(group.items)
         }
 
-    def history(self, group: int) -> GroupHistory:
-        """Begin the history of a group, without pairs."""
-        org_unit, item_group = divmod(group, len(self.scope.item_groups))
-        return GroupHistory(self.scope.org_units[org_unit], self.scope.item_groups[item_group], [])
+    def group(self, number: int) -> tuple[OrgUnit, ItemGroup]:
+        """Return what a group is about, by its index in the scope."""
+        org_unit, item_group = divmod(number, len(self.scope.item_groups))
+        return self.scope.org_units[org_unit], self.scope.item_groups[item_group]
 
-    def pair_history(self, pair: int, group: GroupHistory) -> PairHistory:
-        """Begin the history of a pair in its group."""
-        index, item_index = divmod(pair, self._most_items)
-        store = group.org_unit.stores[index % self._most_stores]
-        return PairHistory(store, group.item_group.items[item_index], [], [], None, 0)
+    def pair(self, number: int) -> tuple[Store, Item]:
+        """Return what a pair is about."""
+        group, within = divmod(number, self.pairs_of_a_group)
+        (org_unit, item_group), (store, item) = self.group(group), divmod(within, self._most_items)
+        return org_unit.stores[store], item_group.items[item]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,45 +220,31 @@ class StockQueries(ABC):
 
         ``(store_id, type, number, unreadable, dated_later)``.
         """
-        it, dated_later = self.invoice, one_separator(self.invoice.instant) >= self.next_instant
+        it, is_later = self.invoice, one_separator(self.invoice.instant) >= self.next_instant
         return (
-            self._invoices(
-                self.stores.c.id.label("store_id"),
-                it.type.label("type"),
-                it.number.label("number"),
-                self._is_unreadable.label("unreadable"),
-                sa.case((dated_later, 1), else_=0).label("dated_later"),
-            )
-            .where(sa.or_(it.lacks_instant, self._is_unreadable, dated_later))
+            self._invoices(self.stores.c.id, it.type, it.number, self._is_unreadable, is_later)
+            .where(sa.or_(it.lacks_instant, self._is_unreadable, is_later))
             .order_by(self.stores.c.number, it.number)
         )
 
     def unreadable_instants(self) -> Query:
         """Select the invoices that moved stock at an instant that cannot be read, by the pairs that they would have moved.
 
-        ``(pair, id, type, number, column, text)``. Each of these pairs has a total; neither the movements nor the instant
+        ``(pair, number, id, type, column, text)``. Each of these pairs has a total; neither the movements nor the instant
         of the first hold such an instant.
         """
         it = self.invoice
-        named = {
-            "id": it.id,
-            "type": it.type,
-            "invoice_number": it.number,
-            "column": it.stored_in,
-            "instant": it.stored,
-        }
-        query = self._invoices(
-            self.stores.c.number, *(column.label(name) for name, column in named.items())
-        ).where(self._is_unreadable)
-        invoices = materialized(query, "unreadable_invoice")
-        lines = self._moved_lines(invoices, *(invoices.c[name] for name in named))
+        columns = [getattr(it, each).label(each) for each in ("id", "type", "stored_in", "stored")]
+        query = self._invoices(self.stores.c.number, it.number.label("invoice_number"), *columns)
+        invoices = materialized(query.where(self._is_unreadable), "unreadable_invoice")
+        lines = self._moved_lines(invoices, *list(invoices.c)[1:])
         return sa.select(*lines.c).distinct().order_by(*lines.c)
 
     def receipts_without_date(self) -> Query | None:
         """Count, by the id of the store, the receipts that came over as new and whose stock is on stock lines."""
         if self.invoice.is_receipt_without_date is None:
             return None
-        line = self.line
+        line, has_packs = self.line, self.stock_line.packs > sa.literal_column("0")
         lines = JoinInOrder(line.table, self.items, self.items.c.id == line.item_id)
         of_invoices = JoinInOrder(lines, self.invoice.table, self.invoice.id == line.invoice_id)
         of_stores = JoinInOrder(of_invoices, self.stores, self._of_store)
@@ -276,34 +252,25 @@ class StockQueries(ABC):
         return (
             sa.select(self.stores.c.id, sa.func.count(self.invoice.id.distinct()).label("receipts"))
             .select_from(JoinInOrder(of_stores, self.stock_line.table, on_stock_line))
-            .where(
-                self.invoice.is_receipt_without_date,
-                line.is_in,
-                self.stock_line.packs > sa.literal_column("0"),
-            )
+            .where(self.invoice.is_receipt_without_date, line.is_in, has_packs)
             .group_by(self.stores.c.id)
         )
 
     def stock_lines(self) -> Query:
         """Select the stock lines as they are now: ``(pair, id, packs, pack_size, expiry date as text)``."""
         it, pair = self.stock_line, self.pair(self.stores)
-        named = {"id": it.id, "packs": it.packs, "pack_size": it.pack_size, "expiry_date": it.expiry_date}
-        return (
-            sa.select(pair, *(column.label(name) for name, column in named.items()))
-            .join(self.stores, self.stores.c.id == it.store_id)
-            .join(self.items, self.items.c.id == it.item_id)
-            .order_by(pair, it.id)
-        )
+        query = self._of_stock_lines(pair, it.id.label("id"), it.packs, it.pack_size, it.expiry_date)
+        return query.order_by(pair, it.id)
 
     def batches(self) -> Query:
         """Select the batch numbers of the stock lines: ``(id, batch)``."""
         it = self.stock_line
-        return (
-            sa.select(it.id, it.batch)
-            .join_from(it.table, self.stores, self.stores.c.id == it.store_id)
-            .join(self.items, self.items.c.id == it.item_id)
-            .where(it.batch.is_not(None))
-        )
+        return self._of_stock_lines(it.id, it.batch).where(it.batch.is_not(None))
+
+    def _of_stock_lines(self, *columns: Expression) -> Query:
+        it = self.stock_line
+        of_stores = sa.join(it.table, self.stores, self.stores.c.id == it.store_id)
+        return sa.select(*columns).select_from(of_stores.join(self.items, self.items.c.id == it.item_id))
 
     def movements(self, *, named: bool = False) -> Query:
         """Select the movements at or after the floor, or a little earlier.

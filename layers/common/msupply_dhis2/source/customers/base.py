@@ -48,7 +48,6 @@ from msupply_dhis2.source.sql import (
 DATE = "____-__-__%"
 
 _QUANTITIES = len(Reported._fields)
-_CONSUMPTION = Reported._fields.index("consumption")
 _SUPPLIED_BY = frozenset({MovementKind.OUTBOUND_SHIPMENT, MovementKind.CUSTOMER_RETURN})
 _BEFORE_ALL = datetime(1, 1, 1)  # noqa: DTZ001 - naive UTC, as all instants
 
@@ -117,6 +116,9 @@ class Customers(ABC):
 
     def __init__(self, source: Source) -> None:
         self._source, self._connection, self._calendar = source, source.connection, source.calendar
+        self._factors = [
+            self.days_of_consumption if name == "consumption" else 1.0 for name in Reported._fields
+        ]
         where = (
             f"Customers (customers) is 'requisitions', but mSupply's database ({source.address.described})"
         )
@@ -152,7 +154,9 @@ class Customers(ABC):
     def lines(self, customers: Sequence[Store], windows: Mapping[Basis, Window]) -> Mapping[str, int]:
         """Count how many lines of reports about the time of the windows each customer has, by its id."""
         ids, days = [each.id for each in customers], DatePeriod.of(windows.values())
-        lines = self._lines(self._documents(_indexed(ids), days), None, days)
+        lines = self._lines(
+            self._documents({each: index for index, each in enumerate(ids)}, days), None, days
+        )
         query = sa.select(lines.c.pair, sa.func.count()).group_by(lines.c.pair)
         return dict.fromkeys(ids, 0) | {
             ids[index]: number for index, number in self._connection.execute(query)
@@ -161,7 +165,7 @@ class Customers(ABC):
     def days(self, customers: Sequence[Store], days: DatePeriod) -> Iterator[tuple[str, date]]:
         """Yield the days that reports are about, by the ids of the customers, whatever stands in the reports."""
         ids = [customer.id for customer in customers]
-        documents = self._documents(_indexed(ids), days)
+        documents = self._documents({each: index for index, each in enumerate(ids)}, days)
         query = sa.select(documents.c.customer, documents.c.day, documents.c.created).distinct()
         for index, text, created in self._connection.execute(query):
             day = self._day(text, created)
@@ -187,11 +191,9 @@ class Customers(ABC):
             streams = [stack.enter_context(closing(Stream(self._connection, query))) for query in asked]
             pairs = iter(lambda: min([*(stream.pair for stream in streams), *unreadable]), inf)
             for number, of_group in groupby(pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group):
-                history = numbers.history(number)
-                group = GroupReports(history.org_unit, history.item_group)
+                group = GroupReports(*numbers.group(number))
                 for pair in map(int, of_group):
-                    of_pair = numbers.pair_history(pair, history)
-                    found = PairReports(of_pair.store, of_pair.item)
+                    found = PairReports(*numbers.pair(pair))
                     faults = [*self._read_lines(found, streams[0].take(pair)), *unreadable.pop(pair, ())]
                     if supplied:
                         found.supplied = _read_supplies(queries, windows, streams[1].take(pair), faults)
@@ -263,18 +265,17 @@ class Customers(ABC):
         for _, line_id, instant, has_remark, *others in rows:
             quantities, (text, document_id, kind, *about) = others[:_QUANTITIES], others[_QUANTITIES:]
             try:
-                reported = Reported(*map(self._to_units, quantities, range(_QUANTITIES)))
+                units = [
+                    to_units(each or 0.0, by) for each, by in zip(quantities, self._factors, strict=True)
+                ]
             except (TypeError, ValueError):
                 fault = f"a quantity is not a finite number, or more than {MOST_UNITS:,} units"
                 yield self.line.table.name, line_id, fault
                 continue
             document = _document(document_id, self.kinds[kind], *about)
-            line = ReportLine(document, self._day(text, instant), reported, bool(has_remark))
+            line = ReportLine(document, self._day(text, instant), Reported(*units), bool(has_remark))
             lines[document_id] = lines[document_id].with_another(line) if document_id in lines else line
         pair.lines += lines.values()
-
-    def _to_units(self, quantity: float | None, column: int) -> int:
-        return to_units(quantity or 0.0, self.days_of_consumption if column == _CONSUMPTION else 1.0)
 
     def _day(self, text: str | None, instant: object) -> date | None:
         """Return the day that a report is about: the one that it says, else that of an instant; ``None``: unreadable."""
@@ -287,7 +288,8 @@ class Customers(ABC):
         queries = self._source.queries(scope, min(window.flow_start for window in windows.values()))
         queries.stores = self._links(queries.stores, "name")
         queries.invoice = replace(queries.invoice, store_id=self.customer_of_invoice)
-        queries.all_readable = not any(row.unreadable for row in self._connection.execute(queries.doubtful()))
+        doubtful = self._connection.execute(queries.doubtful())
+        queries.all_readable = not any(is_unreadable for _, _, _, is_unreadable, _ in doubtful)
         return queries
 
 
@@ -337,7 +339,3 @@ def _document(  # noqa: PLR0913, PLR0917 - a row of the database
         has_program=bool(has_program),
         is_from_dhis2=bool(is_from_dhis2),
     )
-
-
-def _indexed(ids: Sequence[str]) -> Mapping[str, int]:
-    return {each: index for index, each in enumerate(ids)}

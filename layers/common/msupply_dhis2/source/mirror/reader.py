@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, time
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 import sqlalchemy as sa
 
@@ -99,7 +100,7 @@ class Mirror(Source):
             midnight=datetime.combine(calendar.day_of(self.began), time.min),
             # A day earlier, because a day that the time zone left out counts as the beginning of the next.
             floor=add_days(calendar.day_of(floor), -1),
-            read=calendar.instant_at,
+            read=lru_cache(maxsize=4_096)(calendar.instant_at),
         )
         return MirrorQueries(self.columns, Numbers(scope), clock)
 

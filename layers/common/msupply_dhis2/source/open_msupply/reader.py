@@ -7,6 +7,7 @@ item that was kept.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -90,7 +91,8 @@ class OpenMsupply(Source):
     def queries(self, scope: Scope, floor: datetime) -> OpenMsupplyQueries:
         """Return what asks for the stock, in instants of UTC."""
         midnight = self.calendar.start_of_day(self.calendar.day_of(self.began))
-        clock = Clock(self.began + timedelta(microseconds=1), midnight, floor, read_instant)
+        read = lru_cache(maxsize=4_096)(read_instant)
+        clock = Clock(self.began + timedelta(microseconds=1), midnight, floor, read)
         return OpenMsupplyQueries(self.columns, Numbers(scope), clock)
 
     def columns_of_fields(self) -> list[Expression]:
