@@ -3,6 +3,7 @@
 Quantities add up over the pairs of the group; ratios and days are worked out from the sums, never averaged.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from msupply_dhis2.domain.stock import (
     PairHistory,
     Store,
 )
-from msupply_dhis2.metrics.ledger import Ledger, StockWarning, stock_of_lines, stock_that_expires
+from msupply_dhis2.metrics.ledger import Ledger, StockWarning, stock_of_lines
 from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.periods import Window, add_days
 
@@ -157,18 +158,16 @@ class Group:
         """Return what one store consumed, by its own look-back and its own days out of stock."""
         start, snapshot = look_back_start(self.window, store, self.rules), self.window.snapshot
         consumed = _issued(ledger.moved(start, snapshot)) if ledger.movements else 0
-        months, days_out = store.look_back, None
+        months, days_out = store.look_back, 0
         preferences = self.rules.consumption
         if consumed and preferences.adjust_for_days_out_of_stock:
             midnights = self.window.calendar.midnights(start, snapshot)
-            days_out = ledger.days_out_of_stock(midnights, snapshot)
-            if days_out and ledger.is_in_stock(midnights):
+            out = ledger.days_out_of_stock(midnights, snapshot)
+            if out and ledger.is_in_stock(midnights):
                 # What was not there could not be consumed: only the part of the months in stock counts.
                 days = months * preferences.days_in_month
-                months *= (days - days_out) / days
-            else:
-                days_out = None
-        return Consumption(store, ledger, start, consumed, months, days_out or 0)
+                months, days_out = months * ((days - out) / days), out
+        return Consumption(store, ledger, start, consumed, months, days_out)
 
     @property
     def months_of_stock(self) -> Fraction | None:
@@ -181,7 +180,12 @@ class Group:
         """Stock on lines that have expired, and on those that will have within the days of the rules."""
         first = self.window.snapshot_date
         last_days = (first, add_days(first, self.rules.expiring_within_days))
-        return stock_that_expires(stock_of_lines(self.pairs, self.window.snapshot, self._warnings), last_days)
+        # The last is for what expires later.
+        units = [0, 0, 0]
+        for _, line, held in stock_of_lines(self.pairs, self.window.snapshot, self._warnings):
+            if held and line[2] is not None:
+                units[bisect_left(last_days, line[2])] += held
+        return units
 
 
 _METRICS: Mapping[Metric, Callable[[Group], Quantity | None]] = {

@@ -4,10 +4,10 @@ Backwards, because in real databases the movements do not add up to the stock on
 are right.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 from itertools import chain
 from operator import itemgetter
@@ -28,14 +28,17 @@ class StockWarning(StrEnum):
     @property
     def meaning(self) -> str:
         """What was counted, in words that the count follows."""
-        match self:
-            case StockWarning.NEGATIVE_STOCK:
-                return "Stock values below zero, sent as they are"
-            case StockWarning.MOVEMENT_WITHOUT_STOCK_LINE:
-                which = "no stock line"
-            case StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE:
-                which = "a stock line which the store no longer has"
-        return f"Movements after the snapshot that name {which}, so expiring and expired stock is an estimate"
+        return _MEANINGS[self]
+
+
+_ESTIMATE = "Movements after the snapshot that name {}, so expiring and expired stock is an estimate"
+_MEANINGS = {
+    StockWarning.NEGATIVE_STOCK: "Stock values below zero, sent as they are",
+    StockWarning.MOVEMENT_WITHOUT_STOCK_LINE: _ESTIMATE.format("no stock line"),
+    StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE: _ESTIMATE.format(
+        "a stock line which the store no longer has"
+    ),
+}
 
 
 class Ledger:
@@ -80,10 +83,12 @@ class Ledger:
         which it comes back. Days before the first stocking do not count: ``None`` where there is none before the
         period's end, or no whole day. The latest span comes first.
         """
-        if len(midnights) <= 1:
+        first = self._first_day_that_counts(midnights, period_end) if len(midnights) > 1 else None
+        if first is None:
             return None
-        first = self._first_day_that_counts(midnights, period_end)
-        return None if first is None else self._spans_without_stock(midnights, first)
+        return [
+            (max(begin, first), end) for begin, end in self._spans_without_stock(midnights) if end > first
+        ]
 
     def days_out_of_stock(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
         """Count the days of ``spans_without_stock``."""
@@ -92,10 +97,9 @@ class Ledger:
 
     def is_in_stock(self, midnights: Sequence[datetime]) -> bool:
         """Return whether there is any stock on any of some whole days, those before the first stocking included."""
-        return _days_of(self._spans_without_stock(midnights, 0)) < len(midnights) - 1
+        return _days_of(self._spans_without_stock(midnights)) < len(midnights) - 1
 
-    def _spans_without_stock(self, midnights: Sequence[datetime], first: int) -> list[Span]:
-        """Return the whole days without any stock from the one in the place ``first`` on."""
+    def _spans_without_stock(self, midnights: Sequence[datetime]) -> list[Span]:
         last = len(midnights) - 1
         begin, end = midnights[0], midnights[last]
         spans: list[Span] = []
@@ -117,11 +121,11 @@ class Ledger:
                 if run_end is None:
                     run_end = day
                 else:
-                    spans.append((max(day + 1, first), run_end))
+                    spans.append((day + 1, run_end))
                     run_end = None
             after = before
         if run_end is not None:
-            spans.append((first, run_end))
+            spans.append((0, run_end))
         return [span for span in spans if span[0] < span[1]]
 
     def _first_day_that_counts(self, midnights: Sequence[datetime], period_end: datetime) -> int | None:
@@ -168,15 +172,3 @@ def _moved_since(pair: PairHistory, instant: datetime, warnings: Counter[StockWa
         else:
             moved[movement.stock_line_id] += movement.units
     return moved
-
-
-def stock_that_expires(
-    lines: Iterable[tuple[PairHistory, StockLine, int]], last_days: Sequence[date]
-) -> list[int]:
-    """Return the stock on lines that expire up to the first day, after it up to the second, and so on."""
-    # The last is for what expires later.
-    units = [0] * (len(last_days) + 1)
-    for _, line, held in lines:
-        if held and line[2] is not None:
-            units[bisect_left(last_days, line[2])] += held
-    return units

@@ -53,8 +53,6 @@ class ReportWarning(StrEnum):
 type NotSent = tuple[str, str]
 """Why lines of a document are not sent (a ``ReportWarning``), and which document."""
 
-type _OfPeriod = tuple[DatePeriod, ReportLine]
-
 
 def sentences(not_sent: Mapping[NotSent, int]) -> Iterator[str]:
     """Yield a sentence for each reason, with the documents and how many lines each has."""
@@ -117,21 +115,22 @@ class _Reports:
 
     def _is_reported(self, line: ReportLine) -> bool:
         """Whether somebody has filled a line in and it is about these days; what is not sent is noted."""
-        why, days = None, self._days
-        if line.document.is_from_dhis2:
+        document, days = line.document, self._days
+        if document.is_from_dhis2:
             why = ReportWarning.FROM_DHIS2
         elif line.day is None:
             why = ReportWarning.WITHOUT_DAY
         elif not days.first <= line.day <= days.last:
             return False
-        elif line.document.period and line.day == days.last and self._basis is Basis.CURRENT_DAY:
+        elif document.period and line.day == days.last and self._basis is Basis.CURRENT_DAY:
             # The period ends on the day of the run: it has not passed yet.
             return False
         elif line.is_untouched:
             why = ReportWarning.UNTOUCHED
-        if why is not None:
-            self._note(why, line)
-        return why is None
+        else:
+            return True
+        self._note(why, line)
+        return False
 
     def values(self, *, with_flows: bool) -> _Values:
         """Yield the values with their documents, but for those that are worked out from sums; and note what is not sent."""
@@ -141,38 +140,32 @@ class _Reports:
         if not lines:
             return
         latest = max(lines, key=lambda line: (line.day, line.document.rank))
-        of_periods = [
-            (line.document.period, line)
-            for line in lines
-            if line.document.period and line.document.kind not in _COUNTS
-        ]
-        within = [(period, line) for period, line in of_periods if period.first >= self._days.first]
-        kept = _without_overlaps(within)
-        used = [line for _, line in kept]
+        of_periods = [line for line in lines if line.document.period and line.document.kind not in _COUNTS]
+        within = [line for line in of_periods if _period(line).first >= self._days.first]
+        used = _without_overlaps(within)
         for line in lines:
-            if line not in used and (line is not latest or line in (each for _, each in within)):
+            if line not in used and (line is not latest or line in within):
                 self._note(ReportWarning.SUPERSEDED, line)
             if (line is latest or line in used) and _contradicts_itself(line.reported):
                 self._note(ReportWarning.CONTRADICTION, line)
-        for period, line in of_periods if with_flows else ():
-            if (period, line) not in within:
+            if with_flows and line in of_periods and line not in within:
                 self._note(ReportWarning.WITHHELD, line)
         yield from _levels(latest)
-        if kept:
-            flows = self._flows(kept)
-            yield from (each for each in flows if supplied is None or each[0] is not Metric.RECEIVED)
+        if used:
+            yield from (
+                each for each in self._flows(used) if supplied is None or each[0] is not Metric.RECEIVED
+            )
 
-    def _flows(self, kept: Sequence[_OfPeriod]) -> _Values:
+    def _flows(self, lines: Sequence[ReportLine]) -> _Values:
         """Yield what periods come to that do not overlap, and the opening stock of the first."""
-        documents = [line.document for _, line in kept]
-        reported = [line.reported for _, line in kept]
+        documents, reported = [line.document for line in lines], [line.reported for line in lines]
         if documents[0].has_program:
             yield Metric.OPENING_STOCK, reported[0].initial, documents[:1]
         yield Metric.RECEIVED, sum(each.received for each in reported), documents
         yield Metric.ISSUED, sum(each.issued for each in reported), documents
         yield Metric.ADJUSTMENTS, sum(each.adjustment for each in reported), documents
-        believable = [line for period, line in kept if line.reported.days <= period.days * MICRO]
-        for _, line in kept:
+        believable = [line for line in lines if line.reported.days <= _period(line).days * MICRO]
+        for line in lines:
             if line not in believable:
                 self._note(ReportWarning.TOO_MANY_DAYS, line)
         if believable:
@@ -180,13 +173,20 @@ class _Reports:
             yield Metric.DAYS_OUT_OF_STOCK, days, [line.document for line in believable]
 
 
-def _without_overlaps(lines: Sequence[_OfPeriod]) -> list[_OfPeriod]:
+def _period(line: ReportLine) -> DatePeriod:
+    period = line.document.period
+    assert period is not None  # noqa: S101 - tells mypy: only such lines are asked for it
+    return period
+
+
+def _without_overlaps(lines: Sequence[ReportLine]) -> list[ReportLine]:
     """Keep, of lines whose periods overlap, the one that was finalised last; return them by period."""
-    kept: list[_OfPeriod] = []
-    for period, line in sorted(lines, key=lambda each: each[1].document.rank, reverse=True):
-        if not any(period.first <= other.last and other.first <= period.last for other, _ in kept):
-            kept.append((period, line))
-    return sorted(kept, key=lambda each: each[0])
+    kept: list[ReportLine] = []
+    for line in sorted(lines, key=lambda each: each.document.rank, reverse=True):
+        first, last = _period(line)
+        if not any(first <= _period(other).last and _period(other).first <= last for other in kept):
+            kept.append(line)
+    return sorted(kept, key=_period)
 
 
 def _levels(line: ReportLine) -> _Values:
