@@ -83,18 +83,12 @@ def report_values(group: GroupReports, window: Window, metrics: AbstractSet[Metr
         if average := values.get(Metric.AVERAGE_MONTHLY_CONSUMPTION):
             values[Metric.MONTHS_OF_STOCK] = Fraction(stock * MICRO, average)
     asked = metrics & values.keys()
+    # What is worked out from others is from the documents of the stock.
+    sources = {metric: found.get(metric) or found[Metric.STOCK_ON_HAND] for metric in asked}
+    named = {metric: [str(each) for _, of_pair in sources[metric] for each in of_pair] for metric in asked}
     return GroupValues(
         values={metric: values[metric] for metric in asked},
-        documents={
-            metric: JOINED_BY.join(
-                dict.fromkeys(
-                    str(each)
-                    for _, documents in found.get(metric) or found[Metric.STOCK_ON_HAND]
-                    for each in documents
-                )
-            )
-            for metric in asked
-        },
+        documents={metric: JOINED_BY.join(dict.fromkeys(names)) for metric, names in named.items()},
         not_sent=not_sent,
     )
 

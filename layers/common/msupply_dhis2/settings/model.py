@@ -15,12 +15,11 @@ from msupply_dhis2.domain.reading import shown, what_is_wrong
 from msupply_dhis2.errors import SettingsError
 from msupply_dhis2.periods import Basis, Interval, PeriodFormat
 from msupply_dhis2.settings.document import read_document
-from msupply_dhis2.settings.fields import DataElementRow, Tab
+from msupply_dhis2.settings.fields import DataElementRow, Form, Tab
 from msupply_dhis2.settings.urls import is_this_machine
 from msupply_dhis2.text import Choice, as_word, joined
 
 _SLOW_PAYLOAD = 5_000
-_PLACE_IN_A_ROW = 3
 _ALWAYS_NEEDED = (
     *("use_dhis2", "url", "setup", "data_set_id", "period_format"),
     *("data_element_id_scheme", "org_unit_scheme"),
@@ -316,26 +315,17 @@ def parse_settings(document: str, *, url: str | None = None) -> Settings:
 def read_tab(document: str, *, url: str | None = None) -> Settings:
     """Read whatever can be used of the settings document; ``faults_by_place`` of the settings holds the faults.
 
-    Raises
-    ------
-    SettingsError
-        It is no document of fields.
+    A SettingsError says that it is no document of fields.
     """
     values = written_fields(document)
     if url is not None:
         values["url"] = url
     misread: dict[Place, str] = {}
-    while True:
-        try:
-            settings = Settings.model_validate(values)
-        except ValidationError as error:
-            # What cannot be used is told and left out, so that the rules still see the rest.
-            for details in error.errors(include_url=False):
-                place = details["loc"][: _PLACE_IN_A_ROW if details["loc"][0] == "data_elements" else 1]
-                misread[place] = _misreading(place, details)
-                _leave_out(values, place)
-        else:
-            break
+    if isinstance(rows := values.get("data_elements"), list):
+        values["data_elements"] = [
+            _read(DataElementRow, row, ("data_elements", index), misread) for index, row in enumerate(rows)
+        ]
+    settings = _read(Settings, values, (), misread)
     settings._misread.update(misread)  # noqa: SLF001 - the model cannot learn of it in another way
     return settings
 
@@ -350,30 +340,32 @@ def written_fields(document: str) -> dict[str, Any]:
     return values
 
 
-def _leave_out(values: dict[str, Any], place: Place) -> None:
-    match place:
-        case ("data_elements", int() as index):
-            # A row keeps its number, so that the rows after it keep theirs.
-            values["data_elements"][index] = {}
-        case ("data_elements", int() as index, name):
-            values["data_elements"][index].pop(name, None)
-        case (name, *_):
-            values.pop(str(name), None)
+def _read[F: Form](form: type[F], values: object, place: Place, misread: dict[Place, str]) -> F:
+    """Read a form. What cannot be used is told and left out, so that the rules still see the rest."""
+    try:
+        return form.model_validate(values)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+    misread |= {(*place, *fault["loc"][:1]): _misreading(form, fault) for fault in faults}
+    kept = dict(values) if isinstance(values, dict) else {}
+    for fault in faults:
+        kept.pop(fault["loc"][0] if fault["loc"] else None, None)
+    return _read(form, kept, place, misread)
 
 
-def _misreading(place: Place, details: ErrorDetails) -> str:
-    said = what_is_wrong(details, Settings)
-    if details["type"] in {"tuple_type", "model_type"}:
+def _misreading(form: type[Form], fault: ErrorDetails) -> str:
+    said = what_is_wrong(fault, form)
+    if fault["type"] in {"tuple_type", "model_type"}:
         return f"{said} Begin each row with '- metric: …'."
-    if details["type"] != "extra_forbidden":
+    if fault["type"] != "extra_forbidden":
         return said
-    name = as_word(str(place[-1]))
+    name = as_word(str(fault["loc"][0]))
     if _CREDENTIAL.fullmatch(name):
         return (
             "does not belong in the settings: credentials are kept in Secrets Manager only. "
             "Take it out, and run `make credentials`, which asks for them."
         )
     other, called = (
-        (DataElementRow, "a row of data_elements") if len(place) == 1 else (Settings, "the settings")
+        (DataElementRow, "a row of data_elements") if form is Settings else (Settings, "the settings")
     )
     return f"is a field of {called}. Move it there." if name in other.model_fields else said
