@@ -85,12 +85,22 @@ def test_codes_stand_once() -> None:
     assert sorted(codes) == sorted(CATALOGUE.dhis2)
 
 
+def printed(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
 def test_words_are_read_late() -> None:
     program = (
         "from msupply_dhis2.dhis2 import client, error_catalogue as it; print(it.read_catalogue.cache_info())"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "misses=0" in ran.stdout
+    assert "misses=0" in printed(program)
+
+
+def test_no_yaml_in_c() -> None:
+    # The layer goes without that part of PyYAML (sandbox/layer.py).
+    program = "import sys; sys.modules |= {'_yaml': None, 'yaml._yaml': None}\n"
+    program += "from msupply_dhis2.dhis2.error_catalogue import explain; print(explain('E7612', '').cure)"
+    assert printed(program).strip() == EXPLANATIONS["E7612"].cure
 
 
 @pytest.mark.parametrize(
