@@ -21,7 +21,7 @@ from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, NamedMovement, OrgUnit
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.explain.explanation import EarlierMovements, Explanation, MovementPart, StockLinePart
-from msupply_dhis2.explain.formula import Formula, formula, local, shown_instant, units
+from msupply_dhis2.explain.formula import formula, local, shown_instant, units
 from msupply_dhis2.explain.reports import report_formula, report_parts
 from msupply_dhis2.explain.screen import beside_screen
 from msupply_dhis2.mapping import Mapper, identifier_of
@@ -95,11 +95,8 @@ def explain(
     """
     rows = [row for row in settings.active_rows if row.metric is question.metric]
     if not rows:
-        return _told(
-            question,
-            f"there is no value: no active row of 'Data elements to push' has the metric {question.metric}. Add it, or set "
-            "active: true.",
-        )
+        why = f"no active row of 'Data elements to push' has the metric {question.metric}"
+        return _told(question, f"{why}. Add it, or set active: true.")
     row, basis, as_of = _row_at(question, rows, settings, calendar, now)
     mapper = Mapper.at(as_of, calendar, settings, ((row, basis),))
     event = ComputeEvent(
@@ -108,7 +105,7 @@ def explain(
     try:
         plan = make_run_plan(event, settings, read_mapped(source, settings, [row]))
     except EventError as error:
-        return _told(question, f"there is no value. {error}", mapper.windows[basis])
+        return _told(question, str(error), mapper.windows[basis])
     return _explained(question, row, mapper.windows[basis], mapper, plan, source)
 
 
@@ -139,13 +136,14 @@ def _row_at(
     )
 
 
-def _told(question: Question, answer: str, at: Window | None = None, **known: Any) -> Explanation:  # noqa: ANN401 - the fields
-    """Return an explanation that begins with an answer; ``known`` are its other fields."""
+def _told(question: Question, why: str, at: Window | None = None, **known: Any) -> Explanation:  # noqa: ANN401 - the fields
+    """Return an explanation that begins with the value, or why there is none; ``known`` are its other fields."""
     items, places = known.get("items", (question.item,)), known.get("stores", (question.place,))
     if at is not None:
         known |= {"basis": at.basis, "as_of": local(at.as_of, at), "period": at.period}
     what = f"{question.metric.label} of {'; '.join(items)} in {'; '.join(places)}"
     period = at.period if at else question.period or "now"
+    answer = f"{known['value']}." if "value" in known else f"there is no value: {why}"
     return Explanation(message=f"{what}, {period}: {answer}", metric=question.metric, **known)
 
 
@@ -164,8 +162,7 @@ def _explained(
     catalogue = plan.mapped.catalogue
     if question.metric in catalogue.missing_metrics:
         lacking = " ".join(each for each in catalogue.warnings if question.metric.label in each)
-        answer = f"there is no value: mSupply's database lacks what this metric needs. {lacking}"
-        return _told(question, answer, at, **known)
+        return _told(question, f"mSupply's database lacks what this metric needs. {lacking}", at, **known)
     named: list[NamedMovement] = []
     tally, groups = Tally(), list[GroupHistory | GroupReports]()
     if plan.scope.stores:
@@ -177,9 +174,9 @@ def _explained(
     known["left_out"] = source.warnings()
     group = next((each for each in groups if each.item_group is item_group), None)
     if group is None:
-        return _told(question, f"there is no value: {_NOTHING_KNOWN[org_unit.kind]}.", at, **known)
+        return _told(question, f"{_NOTHING_KNOWN[org_unit.kind]}.", at, **known)
     if rows := rows_that_count(group, at.snapshot):
-        return _told(question, f"there is no value. {' '.join(rows)}", at, **known)
+        return _told(question, " ".join(rows), at, **known)
     if isinstance(group, GroupReports):
         worked_out, exact = report_formula(group, question.metric, at)
         known["left_out"] += tuple(sentences(report_values(group, at, {question.metric}).not_sent))
@@ -191,10 +188,14 @@ def _explained(
         known |= _parts(of_stores, named, batches, at, source.began)
         known["beside_screen"] = tuple(beside_screen(of_stores, question.metric, at))
     known |= worked_out._asdict() | {"exact": None if exact is None else units(exact)}
-    value = next((each for each in values if each.identifier == identifier), None)
-    if value is None:
-        return _told(question, _why_no_value(identifier, tally, worked_out, row), at, **known)
-    return _told(question, f"{value.value}.", at, value=value.value, data_value=value.by_name(), **known)
+    if value := next((each for each in values if each.identifier == identifier), None):
+        known |= {"value": value.value, "data_value": value.by_name()}
+    why = f"{worked_out.formula}."
+    if identifier is None:
+        why = f"the item has no value in its field {row.custom_field_name} that can be sent."
+    elif collided := [each for each in tally.collisions if each.identifier == identifier]:
+        why = collided[0].sentence(1)
+    return _told(question, why, at, **known)
 
 
 def _asked(plan: RunPlan, question: Question) -> tuple[OrgUnit, ItemGroup]:
@@ -213,19 +214,6 @@ def _asked(plan: RunPlan, question: Question) -> tuple[OrgUnit, ItemGroup]:
             codes = joined(f"{each.name} ({each.code})" for each in named)
             raise EventError(f"explain.{field}: '{asked}' could be {codes}. Write the code.")
     return org_units[0], groups[0]
-
-
-def _why_no_value(
-    identifier: Identifier | None, tally: Tally, worked_out: Formula, row: DataElementRow
-) -> str:
-    if identifier is None:
-        return (
-            f"there is no value: the item has no value in its field {row.custom_field_name} that can be sent."
-        )
-    for collision in tally.collisions:
-        if collision.identifier == identifier:
-            return f"there is no value. {collision.sentence(1)}"
-    return f"there is no value: {worked_out.formula}."
 
 
 def _mapping(

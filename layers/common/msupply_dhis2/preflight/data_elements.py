@@ -21,8 +21,6 @@ _SUMMED = frozenset({"SUM", "COUNT"})
 _FRACTIONAL = frozenset({Metric.MONTHS_OF_STOCK, Metric.AVERAGE_MONTHLY_CONSUMPTION})
 """Quotients: nearly always fractions. Quantities are only where packs are opened."""
 
-_WHOLE = frozenset({Metric.DAYS_OUT_OF_STOCK, Metric.STOCKED_OUT})
-
 _YES_OR_NO = frozenset({"BOOLEAN", "TRUE_ONLY"})
 
 _SAMPLES = {
@@ -108,7 +106,8 @@ def _remarks(use: Use, *, round_off: bool) -> Iterator[str]:
             "TRUE_ONLY: an item that is in stock again has no value, and a 'true' of the same period stays. With the "
             "value type Yes/No it would be corrected"
         )
-    quantities = [row.metric for row in use.rows if row.metric not in _FRACTIONAL | _WHOLE]
+    others = {*_FRACTIONAL, Metric.DAYS_OUT_OF_STOCK, Metric.STOCKED_OUT}
+    quantities = [row.metric for row in use.rows if row.metric not in others]
     if element.value_type.startswith("INTEGER") and quantities and not round_off:
         yield (
             f"{element.value_type}: if mSupply counts parts of a unit, DHIS2 refuses such values of "

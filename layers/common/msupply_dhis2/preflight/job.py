@@ -4,8 +4,9 @@ Each question is asked on its own, so that one cause does not hide another: wron
 is out of reach are both told in one go. What a push needs beside the connection is looked at by the preflight.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from threading import TIMEOUT_MAX, Thread
 from typing import TYPE_CHECKING
@@ -14,14 +15,13 @@ from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
 from msupply_dhis2.dhis2.metadata import read_user
-from msupply_dhis2.dhis2.models import ReadsDhis2, User
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedNames
 from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,
-    Dhis2PermanentError,
     MsupplyDhis2Error,
     SettingsError,
+    SourceError,
 )
 from msupply_dhis2.periods import Basis, Calendar, window
 from msupply_dhis2.preflight.check import Check, Findings, failed, noted, passed, summarize
@@ -201,7 +201,7 @@ def _log_in(
 ) -> Facts:
     """Log in, and return what is known then. The periods cannot be told where the settings are not complete."""
     user = findings.ask(
-        "login", lambda: _read_user(client), lambda user: passed(f"DHIS2 authenticates {user.username}.")
+        "login", lambda: read_user(client), lambda user: passed(f"DHIS2 authenticates {user.username}.")
     )
     rows = () if settings.complete_faults() else settings.active_rows
     bases = dict.fromkeys(row.basis for row in rows)
@@ -217,31 +217,20 @@ def _log_in(
     )
 
 
-def _read_user(client: ReadsDhis2) -> User:
-    answer = client.get("/api/me", {"fields": "id"})
-    if not isinstance(answer, Mapping) or "id" not in answer:
-        raise Dhis2PermanentError(
-            "There is no DHIS2 at this address: something answers, but does not know who the user is. Check URL "
-            "and its path."
-        )
-    return read_user(client)
-
-
 def _ask_database(
     database: Future[DatabaseAnswer], deadline: Deadline, findings: Findings
 ) -> MappedNames | None:
     """Wait for the database's answer and keep it as a check; return what is mapped."""
-    try:
-        answer = database.result(min(deadline.seconds_left(), TIMEOUT_MAX))
-    except TimeoutError:
-        check = failed(
-            "mSupply's database, or compute, which asks it, did not answer in time. Test again. If it happens "
-            "again, read the log of compute."
-        )
-    except MsupplyDhis2Error as error:
-        check = failed(str(error))
-    else:
-        findings.tell("database", _about_database(answer))
-        return answer.mapped
-    findings.tell("database", check)
+
+    def answer() -> DatabaseAnswer:
+        try:
+            return database.result(min(deadline.seconds_left(), TIMEOUT_MAX))
+        except TimeoutError as error:
+            raise SourceError(
+                "mSupply's database, or compute, which asks it, did not answer in time. Test again. If it happens "
+                "again, read the log of compute."
+            ) from error
+
+    with suppress(MsupplyDhis2Error):
+        return findings.ask("database", answer, _about_database).mapped
     return None

@@ -38,15 +38,11 @@ def check_periods(facts: Facts) -> None:
             days = days_of(window)
             facts.tell(open_name(basis), check or passed(f"{days[0].upper()}{days[1:]}, is open."))
     if facts.manual and (period := rules.find(facts.manual.period)):
-        said = f"Manual push, current day: {days_of(facts.manual)}."
         check = _check_open(facts, rules, data_set, period, _AS_SCHEDULED)
-        if check is None:
-            facts.tell(MANUAL, passed(f"{said} It is open."))
-        else:
-            # The schedules may still be well.
-            facts.tell(
-                MANUAL, noted(f"{said} {check.message if check.ok else f'{REFUSED}. {check.message}'}")
-            )
+        # Where it is closed, the schedules may still be well.
+        is_open = "It is open." if check is None else f"{'' if check.ok else f'{REFUSED}. '}{check.message}"
+        said = f"Manual push, current day: {days_of(facts.manual)}. {is_open}"
+        facts.tell(MANUAL, noted(said) if check else passed(said))
 
 
 def _period_rules(facts: Facts, data_set: DataSet) -> PeriodRules:
