@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from msupply_dhis2.dhis2 import metadata
+from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
 from msupply_dhis2.dhis2.import_request import Schemes, request_body, request_parameters
 from msupply_dhis2.dhis2.models import NEWEST, Identified, OptionCombo, OrgUnit
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.check import Check, failed, judged, noted, passed
-from msupply_dhis2.preflight.facts import LOOKED_UP, Facts, Nearest, called, title_of
+from msupply_dhis2.preflight.facts import LOOKED_UP, Facts, Nearest, called, cure_of
 from msupply_dhis2.text import all_of, count, joined
 
 _OLDEST = (2, 36)
 ADD_DATA_VALUES = "F_DATAVALUE_ADD"
-_SHARE = 'Share the data set with the user, with data access "can capture and view".'
 _REQUIRED_COMBOS = {
     "keyDataImportRequireCategoryOptionCombo": "'Require category option combo'",
     "keyDataImportRequireAttributeOptionCombo": "'Require attribute option combo'",
@@ -30,21 +30,15 @@ def check_server(facts: Facts) -> Check:
     facts.today = server.server_date.date()
     said = f"{server.name}, version {server.version_text}."
     oldest, newest = (f"{major}.{minor}" for major, minor in (_OLDEST, NEWEST))
-    if not server.is_known_version:
-        said += f" This version is unknown. It is treated as {newest}."
-    elif server.version < _OLDEST:
-        said += (
-            " This is older than what is supported. Values may be stored, but rejections may lack their reasons. "
-            "Upgrade DHIS2."
-        )
-    elif server.version > NEWEST:
-        said += (
-            f" This is newer than what is supported. It is treated as {newest}. Look for a newer release of "
-            "msupply-dhis2, and compare what DHIS2 shows after the first push."
-        )
-    else:
+    if server.is_known_version and _OLDEST <= server.version <= NEWEST:
         return passed(said)
-    return failed(f"{said} Versions {oldest} to {newest} are supported.")
+    why, cure = "unknown", f"It is treated as {newest}."
+    if server.version < _OLDEST:
+        why, cure = "older than what is supported", "Rejections may lack their reasons. Upgrade DHIS2."
+    elif server.is_known_version:
+        why, compare = "newer than what is supported", "compare what DHIS2 shows after the first push"
+        cure += f" Look for a newer release of msupply-dhis2, and {compare}."
+    return failed(f"{said} This version is {why}: {oldest} to {newest} are supported. {cure}")
 
 
 def check_authority(facts: Facts) -> Check:
@@ -52,10 +46,8 @@ def check_authority(facts: Facts) -> Check:
     user = facts.user
     if user.may(ADD_DATA_VALUES):
         return passed(f"{user.username} may add data values.")
-    return failed(
-        f"{user.username} has no right to add data values. Give the user a role with the authority "
-        f'"Add/Update Data Value" ({ADD_DATA_VALUES}) in DHIS2\'s Users app.'
-    )
+    _, cure = ConnectionFault.FORBIDDEN.words(url="", username=user.username)
+    return failed(f"{user.username} has no right to add data values. {cure}.")
 
 
 def check_trial(facts: Facts) -> Check | None:
@@ -86,11 +78,9 @@ def note_import_settings(facts: Facts) -> None:
             if metadata.read_system_setting(facts.client, key)
         ]
         if required:
-            said = (
-                f"DHIS2's System Settings app has {joined(required)} switched on. Nothing needs to be done: push names the "
-                "option combos with every value, 'default' too, wherever it may read the data set."
-            )
-            facts.tell("import settings", noted(said))
+            said = f"DHIS2's System Settings app has {joined(required)} switched on"
+            cure = "Nothing needs to be done: push names the option combos with every value, 'default' too."
+            facts.tell("import settings", noted(f"{said}. {cure}"))
 
 
 def check_data_set(facts: Facts) -> Check | None:
@@ -114,11 +104,9 @@ def check_data_set(facts: Facts) -> Check | None:
     others: Sequence[Identified] = ()
     with suppress(Dhis2Error):
         others = metadata.list_data_sets(facts.client)
-    return failed(
-        f"DHIS2 has no data set whose {scheme.value} is {settings.data_set_id}, or {facts.user.username} may not see "
-        f"it. Check {title_of('data_set_id')} and {title_of('data_set_id_scheme')}, and that the data set is shared "
-        f"with the user.{Nearest(others).guess(settings.data_set_id, '', scheme)}"
-    )
+    no = f"DHIS2 has no data set whose {scheme.value} is {settings.data_set_id}, or {facts.user.username} may not see it"
+    guess = Nearest(others).guess(settings.data_set_id, "", scheme)
+    return failed(f"{no}. {cure_of('E7600')}{guess}")
 
 
 def check_write_access(facts: Facts) -> Check | None:
@@ -126,13 +114,12 @@ def check_write_access(facts: Facts) -> Check | None:
     data_set, user = facts.data_set, facts.user.username
     if data_set is None:
         return None
+    may = f"enter data into the data set {data_set.name}"
     if data_set.may_write:
-        return passed(f"{user} may enter data into the data set {data_set.name}.")
-    if data_set.may_write is None:
-        return failed(
-            f"DHIS2 does not say whether {user} may enter data into the data set {data_set.name}. {_SHARE}"
-        )
-    return failed(f"{user} may not enter data into the data set {data_set.name}. {_SHARE}")
+        return passed(f"{user} may {may}.")
+    is_told = data_set.may_write is not None
+    fault = f"{user} may not {may}" if is_told else f"DHIS2 does not say whether {user} may {may}"
+    return failed(f"{fault}. {cure_of('E7601')}")
 
 
 def check_reach(facts: Facts, org_units: Sequence[OrgUnit]) -> Check:
@@ -141,16 +128,13 @@ def check_reach(facts: Facts, org_units: Sequence[OrgUnit]) -> Check:
     if "ALL" in user.authorities:
         return passed(f"{user.username} has all authorities.")
     if not user.org_units:
-        return failed(
-            f'{user.username} has no "data capture and maintenance" org units, so values may be refused. '
-            "Give the user the org units, or one above them, in DHIS2's Users app."
-        )
+        none = f'{user.username} has no "data capture and maintenance" org units, so values may be refused'
+        return failed(f"{none}. {cure_of('E7617')}")
     outside = [called(org_unit) for org_unit in org_units if user.is_kept_out_of(org_unit)]
+    number = count(len(org_units), "org unit")
     return judged(
         outside,
-        f"{user.username} may not enter data in {len(outside):,} of {count(len(org_units), 'org unit')}: they are outside "
-        "the user's part of the hierarchy, and DHIS2 refuses values for them. Add them, or an org unit above them, to "
-        'the user\'s "data capture and maintenance" org units.',
+        f"{user.username} may not enter data in {len(outside):,} of {number}. {cure_of('E7617')}",
         f"{user.username} may enter data in {all_of(len(org_units), 'org unit')}.",
     )
 
@@ -160,9 +144,8 @@ def check_approved(facts: Facts, workflow: str, used: Mapping[OptionCombo, bool]
     server = facts.server_or_newest
     if server.imports_by_group:
         return noted(
-            f"The data set has an approval workflow, but DHIS2 {server.version_text}: this release does not protect "
-            "approved data. A push overwrites approved values. Let the schedule run before the data are approved, and do "
-            "not send earlier months that are approved."
+            f"The data set has an approval workflow, but DHIS2 {server.version_text} does not protect approved data: a push "
+            "overwrites them. Let the schedule run before the data are approved, and send no earlier months that are."
         )
     asked = {org_unit.id: org_unit for org_unit in facts.org_units[:LOOKED_UP]}
     combos = [combo.id for combo, is_attribute in used.items() if is_attribute]
@@ -173,14 +156,12 @@ def check_approved(facts: Facts, workflow: str, used: Mapping[OptionCombo, bool]
             closed += [(org_unit, period.label) for org_unit in sorted(found & asked.keys())]
     except Dhis2Error as error:
         return noted(
-            "The data set has an approval workflow: periods that are approved take no more values. DHIS2 does not say "
-            f"which ones are approved: {error}"
+            f"The data set's approval workflow closes approved periods. DHIS2 does not say which: {error}"
         )
     number = count(len(asked), "org unit")
     return judged(
         [f"{called(asked[org_unit])}: the data of {label} are approved." for org_unit, label in closed],
-        f"The data of {len(dict(closed)):,} of {number} are approved; DHIS2 refuses values for them. If the new values must "
-        "go in, ask for the approval to be taken back in DHIS2's Data approval app. Or let the schedule run before "
-        "the data are approved.",
+        f"The data of {len(dict(closed)):,} of {number} are approved; DHIS2 refuses values for them. {cure_of('E7642')} Or let "
+        "the schedule run before the data are approved.",
         f"The data set has an approval workflow; nothing is approved in {number}.",
     )

@@ -10,7 +10,15 @@ from msupply_dhis2.domain.mapped import CustomerReports, MappedNames
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.preflight.access import check_reach
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import LOOKED_UP, Facts, Nearest, called, row_labels, some, title_of
+from msupply_dhis2.preflight.facts import (
+    LOOKED_UP,
+    Facts,
+    Nearest,
+    called,
+    cure_of,
+    some,
+    title_of,
+)
 from msupply_dhis2.settings import Scheme, Settings
 from msupply_dhis2.text import count, joined
 
@@ -31,7 +39,8 @@ class _Mapped(NamedTuple):
 class _Kind(NamedTuple):
     """What is compared: stores with org units, or items with data elements.
 
-    ``scheme`` and ``field`` are the settings of what identifies a counterpart in DHIS2 and mSupply; ``cure`` is of a wrong one.
+    ``scheme`` is the setting of what identifies a counterpart. ``unknown`` and ``unassigned`` are DHIS2's codes for one that
+    there is not, or not in the data set.
     """
 
     subject: str
@@ -39,31 +48,15 @@ class _Kind(NamedTuple):
     a_subject: str
     counterpart: str
     scheme: str
-    field: str
-    cure: str
+    unknown: str
+    unassigned: str
 
 
-_STORES = _Kind(
-    subject="store",
-    subjects="stores",
-    a_subject="a store",
-    counterpart="org unit",
-    scheme="org_unit_scheme",
-    field="store_field_reference",
-    cure="Correct {} of the stores in mSupply.",
-)
+_STORES = _Kind("store", "stores", "a store", "org unit", "org_unit_scheme", "E7612", "E7636")
 _STORES_AND_CUSTOMERS = _STORES._replace(
     subject="store or customer", subjects="stores and customers", a_subject="a store or customer"
 )
-_ITEMS = _Kind(
-    subject="item",
-    subjects="items",
-    a_subject="an item",
-    counterpart="data element",
-    scheme="data_element_id_scheme",
-    field="item_field_reference",
-    cure="Correct {} of the items in mSupply, or Prefix in the settings.",
-)
+_ITEMS = _Kind("item", "items", "an item", "data element", "data_element_id_scheme", "E7610", "E7633")
 
 
 def compare_stores(facts: Facts, mapped: MappedNames) -> None:
@@ -97,7 +90,7 @@ def check_customers(settings: Settings, reports: CustomerReports) -> Check:
 
 def compare_items(facts: Facts, mapped: MappedNames) -> Mapping[str, DataElement]:
     """Tell which items have their data elements, and which have no item; return the former by their identifiers."""
-    labels = row_labels(facts.settings)
+    labels = facts.row_labels
     items = []
     for item in mapped.items:
         metrics: defaultdict[str, list[str]] = defaultdict(list)
@@ -117,9 +110,8 @@ def compare_items(facts: Facts, mapped: MappedNames) -> Mapping[str, DataElement
 class _Comparison[Thing: Identified]:
     """What became of the identifiers of stores or items in DHIS2.
 
-    ``inside`` is what they mean in the data set, ``found`` in or out of it. The ``unknown`` ones mean nothing, or nothing
-    that the user may see. All others were not looked for, or in vain (``failure``). ``left_over`` is what the data set has
-    and no identifier means.
+    ``inside`` is what they mean in the data set, ``found`` in or out of it. The ``unknown`` ones mean nothing that the user may
+    see. All others were not looked for, or in vain (``failure``). ``left_over`` is what no identifier means.
     """
 
     def __init__(
@@ -193,20 +185,14 @@ class _Comparison[Thing: Identified]:
 
     def _cures(self, causes: Counter[str]) -> list[str]:
         kind, right = self._kind, self._scheme.other.value
-        field = getattr(self._facts.settings, kind.field) or "the items' fields"
-        unknown = kind.cure.format(field)
-        if 2 * len(self._unknown & self._by_other_scheme.keys()) > len(self._unknown):
-            unknown = (
-                f"Most of them are the {right}s of what is meant: set {title_of(kind.scheme)} to '{right}'."
-            )
+        most = f"Most of them are {right}s of what is meant: set {title_of(kind.scheme)} to '{right}'."
+        are_of_other_scheme = 2 * len(self._unknown & self._by_other_scheme.keys()) > len(self._unknown)
         cures = {
-            _UNKNOWN: unknown,
-            _UNASSIGNED: f"Add the {kind.counterpart}s to the data set in DHIS2, Maintenance, Data set.",
-            _CLOSED: "Correct the opening or closed date of the org units in DHIS2, Maintenance, Organisation unit; or empty "
-            f"{field} of stores that are closed. Where the expiry days are over, add lock exceptions in DHIS2's Data "
-            "Administration app.",
+            _UNKNOWN: most if are_of_other_scheme else cure_of(kind.unknown),
+            _UNASSIGNED: cure_of(kind.unassigned),
+            _CLOSED: cure_of("E8031"),
         }
-        return [cures[cause] for cause, _ in causes.most_common() if cause in cures]
+        return [cures[cause] for cause, _ in causes.most_common()]
 
     def tell_left_over(self, more: int) -> None:
         """Name what the data set has and nothing is mapped to. Not all of a country need have mSupply."""
@@ -236,5 +222,6 @@ def _closure(facts: Facts, org_unit: OrgUnit) -> str | None:
         if hint := rules.closure(org_unit, period):
             closed.append(f"{label}: {hint}")
         elif rules.exempt_org_units(period) and rules.is_expired_in(org_unit, period):
-            closed.append(f"{label}: the data set's expiry days are over, and it has no lock exception")
+            of_it = "add one in DHIS2's Data Administration app"
+            closed.append(f"{label}: the data set's expiry days are over, without a lock exception ({of_it})")
     return joined(closed) if closed else None

@@ -3,13 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY
+from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY, ZERO_NOT_KEPT
 from msupply_dhis2.dhis2.models import DataElement
 from msupply_dhis2.dhis2.value_rules import NUMERIC_TYPES, drops_zeros_of, shape
 from msupply_dhis2.domain.metric import FLOWS, Metric
 from msupply_dhis2.domain.outcome import Reason
 from msupply_dhis2.preflight.check import Check, failed, judged, noted, passed
-from msupply_dhis2.preflight.facts import Facts, Use, called, some
+from msupply_dhis2.preflight.facts import Facts, Use, called, cure_of, some
 from msupply_dhis2.text import count, joined
 
 _LEVELS = frozenset(Metric) - FLOWS - {Metric.STOCKED_OUT}
@@ -127,7 +127,7 @@ def check_zeros(facts: Facts, uses: Sequence[Use]) -> Check | None:
     return judged(
         losing,
         f"Zeros are lost in {len(losing):,} of {number}: DHIS2 does not store a 0, such as no stock on hand, and deletes "
-        "the value before it. Tick 'Store zero data values' in DHIS2, Maintenance, Data element.",
+        f"the value before it. {cure_of(ZERO_NOT_KEPT)}",
         f"The zeros of {number} are kept.",
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from msupply_dhis2.dhis2.client import Dhis2Client
+from msupply_dhis2.dhis2.error_catalogue import explain
 from msupply_dhis2.dhis2.models import DataElement, DataSet, Identified, OrgUnit, Server, User
 from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.domain.lookalikes import difference, folded
@@ -36,10 +37,9 @@ class Use:
 class Facts(Findings):
     """What is known, and what was answered so far.
 
-    Of ``settings`` that are not complete there are no ``windows`` (of a run now), and only what does not depend on them is
-    asked; ``manual`` is the window of a manual push now, where that is asked. ``today`` is for a server that does not tell
-    its own date; ``server``, ``data_set``, ``rules`` (of its periods) and ``periods`` (of a run now, by label) are there as
-    far as they could be read; ``org_units`` are those of the stores.
+    ``windows`` are of a run now (none where the settings are not complete), ``manual`` is of a manual push now, where that is
+    asked. ``today`` is for a server that does not tell its own date. ``server``, ``data_set``, ``rules`` (of its periods) and
+    ``periods`` (of a run now, by label) are there as far as they could be read; ``org_units`` are those of the stores.
     """
 
     client: Dhis2Client
@@ -60,6 +60,12 @@ class Facts(Findings):
         today = datetime.combine(self.today, datetime.min.time())
         return self.server or Server.model_validate({"serverDate": today})
 
+    @property
+    def row_labels(self) -> list[str]:
+        """The name of each active row."""
+        rows = enumerate(self.settings.data_elements)
+        return [self.settings.row_label(index) for index, row in rows if row.active]
+
 
 def title_of(name: str) -> str:
     """Return the name of a setting as the tab shows it."""
@@ -69,6 +75,11 @@ def title_of(name: str) -> str:
 def called(thing: Identified) -> str:
     """Name a thing of DHIS2: ``Kamo (OU_KAMO)``, or with its UID where it has no code."""
     return f"{thing.name} ({thing.code or thing.id})"
+
+
+def cure_of(code: str) -> str:
+    """Return what to do about a fault, in the words by which push tells of it."""
+    return explain(code, "").cure
 
 
 def some(names: Collection[str]) -> str:
@@ -82,11 +93,6 @@ def written(thing: Identified, scheme: Scheme) -> str:
     return (
         f"{thing.name} (uid {thing.id}, no code)" if identifier is None else f"'{identifier}' ({thing.name})"
     )
-
-
-def row_labels(settings: Settings) -> tuple[str, ...]:
-    """Name each active row."""
-    return tuple(settings.row_label(index) for index, row in enumerate(settings.data_elements) if row.active)
 
 
 def uses_of_mapped(
@@ -106,9 +112,8 @@ def uses_by_prefix(settings: Settings, data_set: DataSet) -> tuple[Use, ...]:
 
     With different data elements per item only prefixes tell which of them a row is for.
     """
-    rows = settings.active_rows
-    if settings.setup is Setup.DATA_ELEMENT_PER_ITEM:
-        rows = tuple(row for row in rows if row.prefix)
+    is_per_item = settings.setup is Setup.DATA_ELEMENT_PER_ITEM
+    rows = [row for row in settings.active_rows if row.prefix or not is_per_item]
     return tuple(
         Use(element, sent)
         for element in data_set.data_elements
@@ -133,13 +138,8 @@ class Nearest[Thing: Identified]:
     def to(self, identifier: str, name: str) -> Thing | None:
         """Return the thing that is nearest to what mSupply has."""
         code, bare_name = folded(identifier), folded(name)
-        return (
-            self._by_code.get(code)
-            or self._by_id.get(code)
-            or self._by_name.get(bare_name)
-            or self._alike(code, self._by_code)
-            or self._alike(bare_name, self._by_name)
-        )
+        near = self._by_code.get(code) or self._by_id.get(code) or self._by_name.get(bare_name)
+        return near or self._alike(code, self._by_code) or self._alike(bare_name, self._by_name)
 
     def guess(self, identifier: str, name: str, scheme: Scheme, here: str = "the settings") -> str:
         """Return ``Did you mean 'OU_KAMO' (Kamo)?`` and how it differs from what stands here; nothing where nothing is near."""
@@ -147,7 +147,7 @@ class Nearest[Thing: Identified]:
         if near is None:
             return ""
         right = near.identifier(scheme)
-        differs = difference(identifier, right, here=here) if right else None
+        differs = difference(identifier, right or identifier, here=here)
         return f" Did you mean {written(near, scheme)}?{f' {differs}' if differs else ''}"
 
     def _alike(self, text: str, things: dict[str, Thing]) -> Thing | None:

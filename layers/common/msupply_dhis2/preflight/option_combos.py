@@ -9,7 +9,16 @@ from msupply_dhis2.dhis2.models import CategoryOption, DataElement, DataSet, Opt
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Period, PeriodFormat, add_days
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import Facts, Nearest, Use, called, row_labels, some, title_of, written
+from msupply_dhis2.preflight.facts import (
+    Facts,
+    Nearest,
+    Use,
+    called,
+    cure_of,
+    some,
+    title_of,
+    written,
+)
 from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Settings, Setup
 from msupply_dhis2.text import count, joined
 
@@ -18,12 +27,8 @@ _CATEGORY = "category option combo (of the data elements)"
 _NEITHER = "neither to the category combination of the data set nor to that of its data elements"
 _DEFAULT = "default"
 _SCHEME_TITLE = str(DataElementRow.model_fields["category_option_combo_id_scheme"].title)
-_CURES = {
-    "not shared": 'Share the category options with the user, with data access "can capture and view".',
-    "not valid then": "Extend the start or end dates of the category options in DHIS2, Maintenance, Category option.",
-    "not valid there": "Add the org units to the category options in DHIS2, Maintenance, Category option, or remove that "
-    "limit.",
-}
+_CAUSES = {"not shared": "E7614", "not valid then": "E7638", "not valid there": "E7639"}
+"""Why category options keep values out, and what DHIS2 says then."""
 
 type UsedCombos = Mapping[OptionCombo, bool]
 """Option combos that values are sent with, named or not, and whether each is an attribute option combo."""
@@ -66,13 +71,12 @@ def check_combos(facts: Facts, data_set: DataSet, uses: Sequence[Use]) -> Check:
     elements = [use.data_element for use in uses] or list(data_set.data_elements)
     if not data_set.option_combos or any(not element.option_combos for element in elements):
         return failed(
-            "DHIS2 does not let the user see the option combos of the data set or of its data elements, so they cannot "
-            "be checked. Values are sent as the settings say. Let the user view the category combinations, with metadata "
-            'access "can view".'
+            "DHIS2 does not let the user see the option combos of the data set or of its data elements. Values are sent as the "
+            'settings say. Let the user view the category combinations, with metadata access "can view".'
         )
     if facts.settings.setup is not Setup.CATEGORY_OPTION_COMBO:
         return _without_combos(data_set, elements)
-    labels = row_labels(facts.settings)
+    labels = facts.row_labels
     told: dict[str | None, list[str]] = {}
     for label, row in zip(labels, facts.settings.active_rows, strict=True):
         of_row = [use.data_element for use in uses if row in use.rows] or elements
@@ -112,10 +116,9 @@ def _judge(
         place, fault = _CATEGORY, _unnamed([data_set], "data set")
         lacking = [called(element) for element, of_it in of_elements if of_it is None]
         if lacking and not fault:
-            fault = (
-                f"{called(combo)} belongs to the category combination of other data elements, but not to that of "
-                f"{count(len(lacking), 'data element')}: {some(lacking)}. Give them the same category combination in DHIS2."
-            )
+            those = f"{count(len(lacking), 'data element')}: {some(lacking)}"
+            cure = "Give them the same category combination in DHIS2."
+            fault = f"{called(combo)} belongs to other data elements, but not to {those}. {cure}"
     return (fault, None) if fault else (f"{called(combo)} is sent as {place}.", place)
 
 
@@ -138,10 +141,7 @@ def _what_it_is_instead(
             return _category_option(identifier, scheme, of_option, ours.keys())
         known = find(OptionCombo, facts.client, [identifier], scheme)
     except Dhis2Error as error:
-        return (
-            f"'{identifier}' is not an option combo of the data set or its data elements; whether it is anything else "
-            f"in DHIS2 cannot be read: {error}"
-        )
+        return f"'{identifier}' belongs {_NEITHER}; whether it is anything else cannot be read: {error}"
     guess = Nearest(named).guess(identifier, row.metric.label, scheme)
     if known:
         return f"{called(known[0])} is an option combo, but belongs {_NEITHER}. Use one of theirs.{guess}"
@@ -218,7 +218,7 @@ def check_category_options(facts: Facts, data_set: DataSet, used: UsedCombos) ->
     refused = f"{len({combo.id for combo, *_ in faults}):,} of {number}"
     return failed(
         f"DHIS2 refuses values of {refused}, because of their category options ({joined(causes)}). "
-        f"{' '.join(_CURES[cause] for cause in causes)}",
+        f"{' '.join(cure_of(_CAUSES[cause]) for cause in causes)}",
         [
             f"Option combo {called(combo)}, category option {called(option)}: {fault}."
             for combo, option, _, fault in faults

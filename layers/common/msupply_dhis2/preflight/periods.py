@@ -3,6 +3,7 @@
 from contextlib import suppress
 from datetime import timedelta
 
+from msupply_dhis2.dhis2.error_catalogue import CALENDAR
 from msupply_dhis2.dhis2.import_request import UIDS
 from msupply_dhis2.dhis2.metadata import MetadataCache
 from msupply_dhis2.dhis2.models import DataSet
@@ -10,7 +11,7 @@ from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.errors import Dhis2Error
 from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
-from msupply_dhis2.preflight.facts import Facts, title_of
+from msupply_dhis2.preflight.facts import Facts, cure_of, title_of
 from msupply_dhis2.text import shown_day
 
 FORMAT = "period format"
@@ -62,30 +63,18 @@ def _check_format(facts: Facts, data_set: DataSet) -> Check:
     """Whether the labels of the periods mean periods of the data set's type to this server."""
     server, wanted = facts.server_or_newest, data_set.period_type
     if not server.has_iso_calendar:
-        return failed(
-            f"DHIS2 keeps its periods in the calendar '{server.calendar}', where the labels of the ISO calendar "
-            "mean other months: nothing is sent. Use a DHIS2 whose calendar is ISO 8601 (Settings app, Calendar). Do not "
-            "change the calendar of a DHIS2 that holds data."
-        )
+        calendar = f"DHIS2 keeps its periods in the calendar '{server.calendar}'"
+        return failed(f"{calendar}, where ISO labels mean other months: nothing is sent. {cure_of(CALENDAR)}")
     written = f"{title_of('period_format')} '{facts.settings.period_format}'"
     labels = [window.period for window in facts.windows.values()]
     for label in labels:
         if (period := find_period(label)) and period.type_name != wanted:
             return failed(
                 f"{written} makes {label}, which is a period of the type {period.type_name}, but the data set's "
-                f"period type is {wanted}; every value is refused. {_cure(wanted)}"
+                f"period type is {wanted}; every value is refused. Set period_format: {wanted}, or use a data set of another "
+                "period type, such as Monthly."
             )
     return passed(f"{written} suits the data set, which is {wanted}: {', '.join(labels)}.")
-
-
-def _cure(period_type: str) -> str:
-    try:
-        PeriodFormat.parse(period_type)
-    except ValueError:
-        return (
-            f"{period_type} cannot be written here: use a data set of another period type, such as Monthly."
-        )
-    return f"Set period_format: {period_type}."
 
 
 def open_name(basis: Basis) -> str:
@@ -114,8 +103,8 @@ def _check_open(
     if rules.is_expired(period):
         if rules.exempt_org_units(period):
             notes.append(
-                f"{period.label} is past the data set's expiry days: only org units with a lock exception in DHIS2 take "
-                "values. The check of the stores names those without one."
+                f"{period.label} is past the data set's expiry days: only org units with a lock exception take values. The "
+                "check of the stores names those without one."
             )
         else:
             closed.append(_expired(data_set, period))
@@ -134,10 +123,9 @@ def _check_open(
         )
     elif named and rules.server.inverts_input_periods and rules.is_open_by_input_period(period):
         closed.append(
-            f"{period.label} is open by the data set's data input periods, and {release} refuses it for that: "
-            f"{_INVERTED} Values are sent, and DHIS2 refuses them (E8030). Upgrade DHIS2 to 2.43.2 or later. Until then "
-            f"remove the data input periods of the data set {_MAINTENANCE}: then its expiry days and open future periods "
-            "decide."
+            f"{period.label} is open by the data set's data input periods, and {release} refuses it for that (E8030): "
+            f"{_INVERTED} Upgrade DHIS2 to 2.43.2 or later. Until then remove the data input periods of the data set "
+            f"{_MAINTENANCE}: then its expiry days and open future periods decide."
         )
     elif named and rules.server.inverts_input_periods:
         notes.append(f"{dates}, but {release} takes its values anyway: {_INVERTED}")
@@ -161,8 +149,7 @@ def _not_open_yet(facts: Facts, data_set: DataSet, period: Period, cure: str) ->
 def _expired(data_set: DataSet, period: Period) -> str:
     last = period.day_after - timedelta(1) + timedelta(data_set.expiry_days)
     return (
-        f"{period.label} has been closed since {last.isoformat()}: the data set's expiry days are "
-        f"{data_set.expiry_days:g}. Runs up to that day were stored; runs of today are refused, except for lock "
-        f"exceptions. Raise 'Expiry days' of the data set {_MAINTENANCE} (0: never), let the schedule run earlier in the "
-        'month, or give the user the authority "Edit expired" (F_EDIT_EXPIRED).'
+        f"{period.label} has been closed since {last.isoformat()}: the data set's expiry days are {data_set.expiry_days:g}. "
+        f"Only lock exceptions take values. Raise 'Expiry days' {_MAINTENANCE} (0: never), let the schedule run earlier in "
+        'the month, or give the user the authority "Edit expired" (F_EDIT_EXPIRED).'
     )
