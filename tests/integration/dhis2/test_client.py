@@ -270,12 +270,6 @@ def test_log_hides_password(caplog: pytest.LogCaptureFixture) -> None:
         assert "Authorization" not in caplog.text
 
 
-def test_address_hides_user() -> None:
-    assert repr(client_of(f"https://me:{PASSWORD}@dhis2.example.org/hmis/")) == (
-        "Dhis2Client('https://dhis2.example.org/hmis')"
-    )
-
-
 # Servers made of a few bytes
 
 

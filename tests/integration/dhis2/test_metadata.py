@@ -186,13 +186,20 @@ def test_data_set_category_combo() -> None:
     given = {"id": "given", "categoryOptionCombos": [{"id": "b", "code": "B", "name": "Bee"}]}
     element = {"id": "element", "valueType": "NUMBER", "categoryCombo": own}
     memberships = [{"dataSet": {"id": "set"}}, {"dataSet": {"id": "another"}}]
+    hidden: dict[str, object] = {"dataSet": {}}
     answer = {
         "id": "set",
         "periodType": "Monthly",
         "workflow": {"id": "approval"},
         "dataSetElements": [
             {"categoryCombo": given, "dataElement": {**element, "dataSetElements": memberships}},
-            {"dataElement": {**element, "optionSet": {"id": "options"}, "dataSetElements": memberships[:1]}},
+            {
+                "dataElement": {
+                    **element,
+                    "optionSet": {"id": "options"},
+                    "dataSetElements": [memberships[0], hidden],
+                }
+            },
         ],
         "organisationUnits": [{"id": "unit", "openingDate": "1990", "closedDate": "2020-01-01T00:00:00.000"}],
     }

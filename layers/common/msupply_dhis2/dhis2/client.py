@@ -152,8 +152,8 @@ class Dhis2Client:
     """A session with one DHIS2 server for one user. For one thread at a time.
 
     The session's cookie is kept and sent along with the login: checking a password costs the server about
-    100 ms a call, the cookie 6 ms. ``base_url`` is the address up to, without, ``/api``; ``ca_certificate`` is PEM text;
-    ``tell`` is given a line for the log about each call.
+    100 ms a call, the cookie 6 ms. ``base_url`` is as the settings have it; ``ca_certificate`` is PEM text; ``tell`` is given a
+    line for the log about each call.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Dhis2Client:
         """How DHIS2 refused the login, where it did."""
         self.compresses = True
         """Whether long bodies are sent compressed: not from when the server, or what stands before it, refused one."""
-        self._base_url = base_url.rstrip("/")
+        self._base_url = base_url
         self._user = credentials.user
         self._login = login_of(credentials)
         self._read_timeout = read_timeout
@@ -214,7 +214,7 @@ class Dhis2Client:
         )
 
     def __repr__(self) -> str:
-        return f"Dhis2Client({_shown(self._base_url)!r})"
+        return f"Dhis2Client({self._base_url!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -409,7 +409,8 @@ class Dhis2Client:
             fault = ConnectionFault.BEFORE_DHIS2
         else:
             fault = ConnectionFault.REDIRECT
-        to = self.mask(response).text(_shown(f"{there.scheme}://{there.netloc}{there.path}"))
+        host = there.netloc.rpartition("@")[2]
+        to = self.mask(response).text(f"{there.scheme}://{host}{there.path}")
         return self.error(fault, f"status {response.status_code}, to {to}")
 
     def error(
@@ -422,8 +423,8 @@ class Dhis2Client:
     ) -> Dhis2Error:
         """Return a fault in the words of the catalogue, with the server's own; ``seconds`` an answer was waited for."""
         waited = CONNECT_TIMEOUT if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
-        url = _shown(self._base_url)
-        problem, cure = fault.words(url=url, username=self._user, seconds=f"{waited or 0:g}")
+        about = {"url": self._base_url, "username": self._user, "seconds": f"{waited or 0:g}"}
+        problem, cure = fault.words(**about)
         message = f"{problem}{f' ({detail})' if detail else ''}. {cure}."
         error = fault.error(message, retry_after=retry_after)
         error.may_still_be_applied = fault.may_still_be_applied
@@ -447,10 +448,3 @@ def _authorized(header: str, request: requests.PreparedRequest) -> requests.Prep
     if header:
         request.headers["Authorization"] = header
     return request
-
-
-def _shown(address: str) -> str:
-    """Return an address without a user name and password, should somebody have put them there."""
-    scheme, separator, rest = address.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"

@@ -179,7 +179,7 @@ class HasCategoryCombo(Identified):
 
 
 class _Membership(Answered):
-    data_set: Reference | None = None
+    data_set: Annotated[str | None, BeforeValidator(_uid)] = None
 
 
 class DataElement(HasCategoryCombo):
