@@ -47,13 +47,11 @@ def read_document(text: str) -> dict[str, Value]:
     text = text.removeprefix("\ufeff")
     if len(text) > _LONGEST:
         raise _unreadable(
-            f"The settings document has {len(text):,} characters. At most {_LONGEST:,} can be. {_SAMPLE}"
+            f"The settings have {len(text):,} characters, and at most {_LONGEST:,} can be. {_SAMPLE}"
         )
     fields = _read_json(text) if text.lstrip().startswith("{") else _read_yaml(text)
     if not isinstance(fields, dict):
-        raise _unreadable(
-            f"The settings document has no fields, as in 'use_dhis2: true', a line each. {_SAMPLE}"
-        )
+        raise _unreadable(f"The settings have no fields such as 'use_dhis2: true', a line each. {_SAMPLE}")
     return fields
 
 
@@ -127,7 +125,7 @@ class _Loader(yaml.SafeLoader):
         # An alias can make a document contain itself; nothing in the settings needs one.
         if self.check_event(yaml.AliasEvent):
             raise _unreadable(
-                f"Line {self.line + 1}: a value that begins with '*' is an alias of YAML. Put it in quotes."
+                f"Line {self.line + 1}: a value that begins with '*' is an alias. Put it in quotes."
             )
         if self.depth > _DEEPEST:
             raise _too_deep(self.line + 1)
@@ -152,14 +150,11 @@ def _read_yaml(text: str) -> Value:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        if error.problem and "'\\t'" in error.problem:
-            fault = f"The settings document has a tab at {where}, where YAML takes only spaces. Indent with spaces."
-        else:
-            said = _QUOTED.sub("'…'", error.problem or error.context or "")
-            fault = (
-                f"The settings document cannot be read as YAML: {where} ({said}). Look at the indentation, the colons and the "
-                "quotes there and on the line before; a quote that is not closed may be further up."
-            )
+        said = _QUOTED.sub("'…'", error.problem or error.context or "")
+        fault = (
+            f"The settings document cannot be read as YAML: {where} ({said}). Look at the indentation (spaces, no tabs), the "
+            "colons and the quotes there and on the line before; a quote that is not closed may be further up."
+        )
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         fault = f"The settings document holds an unprintable character on line {line}. Type that line again."
@@ -174,9 +169,8 @@ def _read_yaml(text: str) -> Value:
 
 
 def _from_node(node: yaml.Node) -> Value:
-    line = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
-        return _fields((_name(key), _from_node(value), key.start_mark.line + 1) for key, value in node.value)
+        return _fields((_name(key), _from_node(value), _line(key)) for key, value in node.value)
     if isinstance(node, yaml.SequenceNode):
         return [_from_node(member) for member in node.value]
     text = str(node.value)
@@ -186,12 +180,14 @@ def _from_node(node: yaml.Node) -> Value:
         return text.lower() in _TRUE
     if node.tag == f"{_TAG}null":
         return None
-    raise _unreadable(f"Line {line}: a value that begins with '!' is a tag of YAML. Put it in quotes.")
+    raise _unreadable(f"Line {_line(node)}: a value that begins with '!' is a tag of YAML. Put it in quotes.")
 
 
 def _name(key: yaml.Node) -> str:
     if isinstance(key, yaml.ScalarNode):
         return str(key.value)
-    raise _unreadable(
-        f"Line {key.start_mark.line + 1}: a field's name must be a word, as in 'use_dhis2: true'."
-    )
+    raise _unreadable(f"Line {_line(key)}: a field's name must be a word, as in 'use_dhis2: true'.")
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
