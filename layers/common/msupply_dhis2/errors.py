@@ -41,10 +41,6 @@ class EventError(MsupplyDhis2Error):
     """The event, or the message of a queue, that a function was invoked with is not one that it understands."""
 
 
-class ShardError(EventError):
-    """A message on the queue of shards is none of this version."""
-
-
 class BatchError(EventError):
     """A message on the queue of batches is none of this version."""
 

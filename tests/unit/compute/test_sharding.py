@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msupply_dhis2.compute.event import MonthStep, parse_compute_event
 from msupply_dhis2.compute.sharding import MOST_ORG_UNITS, Shard, count_ledger_lines, divide, parse_shard
 from msupply_dhis2.domain.stock import OrgUnit, Store
-from msupply_dhis2.errors import ShardError
+from msupply_dhis2.errors import EventError
 
 STEPS = (
     MonthStep(as_of=datetime(2026, 1, 1, tzinfo=UTC), month="2025-12"),
@@ -113,7 +113,7 @@ def test_message_round_trip() -> None:
 def test_message_version() -> None:
     message = json.loads(shard().encoded())
     assert message["shard"].pop("version") == 1
-    with pytest.raises(ShardError):
+    with pytest.raises(EventError):
         parse_shard(message)
 
 
@@ -135,7 +135,7 @@ def test_identity_is_content() -> None:
 
 @pytest.mark.parametrize("body", ["", "{}", '{"manual": true}', '{"shard": {"version": 2}}'])
 def test_foreign_message_refused(body: str) -> None:
-    with pytest.raises(ShardError, match="invoke it with the run's event again"):
+    with pytest.raises(EventError, match="invoke it with the run's event again"):
         parse_shard(body)
 
 
@@ -168,7 +168,7 @@ def test_wrong_field_is_named(place: tuple[str | int, ...], content: dict[str, o
         inside = inside[part]
     inside.update(content)
     for body in (message, json.dumps(message)):
-        with pytest.raises(ShardError) as refused:
+        with pytest.raises(EventError) as refused:
             parse_shard(body)
         assert says in str(refused.value)
         assert "right?." not in str(refused.value)
@@ -178,7 +178,7 @@ def test_fault_is_short() -> None:
     message = json.loads(shard().encoded())
     message["shard"]["org_units"] = list(range(5_000))
     message["shard"]["\x00" + "x" * 500_000] = 1
-    with pytest.raises(ShardError) as refused:
+    with pytest.raises(EventError) as refused:
         parse_shard(json.dumps(message))
     assert len(str(refused.value)) < 5_000
     assert all(line.isprintable() for line in str(refused.value).splitlines())
@@ -188,7 +188,7 @@ def test_fault_is_short() -> None:
 def test_fault_hides_content() -> None:
     message = json.loads(shard().encoded())
     message["shard"]["number"] = "mark3d-secret"
-    with pytest.raises(ShardError) as refused:
+    with pytest.raises(EventError) as refused:
         parse_shard(message)
     assert "shard.number is not what belongs here." in str(refused.value)
     assert "mark3d-secret" not in str(refused.value)
@@ -198,5 +198,5 @@ def test_fault_hides_content() -> None:
 def test_unknowable_instant(year: int, says: str) -> None:
     steps = (STEPS[0], MonthStep(as_of=datetime(year, 1, 1, tzinfo=UTC)))
     shard().require_known(now=datetime(2026, 2, 1, tzinfo=UTC))
-    with pytest.raises(ShardError, match=rf"shard.steps.1.as_of: {year}-01-01T00:00:00.*{says}"):
+    with pytest.raises(EventError, match=rf"shard.steps.1.as_of: {year}-01-01T00:00:00.*{says}"):
         shard(steps=steps).require_known(now=datetime(2026, 2, 1, tzinfo=UTC))

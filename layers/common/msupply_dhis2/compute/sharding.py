@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from msupply_dhis2.compute.event import ComputeEvent, MonthStep, require_known, run_id
 from msupply_dhis2.domain.reading import fault_sentences
 from msupply_dhis2.domain.stock import OrgUnit
-from msupply_dhis2.errors import EventError, ShardError
+from msupply_dhis2.errors import EventError
 
 MOST_ORG_UNITS = 5_000
 """So many org units are one message: also twice as many codes, of 50 characters each, are within what a message holds."""
@@ -90,12 +90,12 @@ class Shard(BaseModel):
         return shards
 
     def require_known(self, now: datetime) -> None:
-        """Raise a ShardError where a step, as somebody has written it, is about the future, or before any mSupply."""
+        """Raise an EventError where a step, as somebody has written it, is about the future, or before any mSupply."""
         for index, step in enumerate(self.steps):
             try:
                 require_known(step.as_of, now)
             except EventError as error:
-                raise ShardError(f"shard.steps.{index}.{error}") from error
+                raise EventError(f"shard.steps.{index}.{error}") from error
 
     def encoded(self) -> str:
         """Return the message's body, which is an event to compute too: ``{"shard": …}``."""
@@ -111,7 +111,7 @@ class ShardEvent(BaseModel):
 
 
 def parse_shard(event: str | Mapping[object, object]) -> Shard:
-    """Read a message's body, or an event; a ShardError has a sentence for each field that is wrong."""
+    """Read a message's body, or an event; an EventError has a sentence for each field that is wrong."""
     try:
         if isinstance(event, str):
             return ShardEvent.model_validate_json(event).shard
@@ -123,7 +123,7 @@ def parse_shard(event: str | Mapping[object, object]) -> Shard:
         "This version of msupply-dhis2 does not understand this shard. Only compute writes to the queue of shards: "
         "invoke it with the run's event again, which plans again."
     )
-    raise ShardError("\n".join((what_to_do, *faults)))
+    raise EventError("\n".join((what_to_do, *faults)))
 
 
 def whole_run(event: ComputeEvent, as_of: datetime, planned_by: str = "") -> Shard:

@@ -24,7 +24,7 @@ from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.domain.batch import Message
 from msupply_dhis2.domain.choices import DatabaseTrust
 from msupply_dhis2.domain.reading import with_names
-from msupply_dhis2.errors import AwsError, MsupplyDhis2Error, SettingsError, ShardError
+from msupply_dhis2.errors import AwsError, EventError, MsupplyDhis2Error, SettingsError
 from msupply_dhis2.handlers.invocation import ERROR, INFO, WARNING, LogEvent, RunsInvocation
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings, parse_settings
@@ -229,7 +229,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         """Work a message of the queue of shards; return whether it is finished, otherwise it is to be delivered again."""
         try:
             shard = parse_shard(record.body)
-        except ShardError as error:
+        except EventError as error:
             self._set_aside(record, str(error), "A message", 1)
             return True
         self.logger.append_keys(run_id=shard.run_id, shard=f"{shard.number} of {shard.of}")
