@@ -26,7 +26,7 @@ from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.dhis2.held import find_held, parse_held
+from msupply_dhis2.dhis2.held import parse_held, read_held
 from msupply_dhis2.dhis2.metadata import read_user
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import DatabaseTrust
@@ -374,8 +374,8 @@ def held(systems: Systems, asked: Mapping[str, object]) -> HeldValues:
     """Return what DHIS2 holds of what a question names."""
     settings = systems.settings()
     with Dhis2Client.of(settings, systems.credentials(settings)) as client:
-        question = find_held(parse_held({"held": asked}), client, settings, None)
-        return HeldValues(list(question.values(client)), question.left_out)
+        values, left_out = read_held(parse_held({"held": asked}), client, settings, None)
+        return HeldValues(list(values), left_out)
 
 
 def test_connection(systems: Systems, event: Mapping[str, object]) -> preflight.ConnectionReport:

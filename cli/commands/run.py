@@ -57,7 +57,8 @@ def preview(options: RunOptions) -> int:
     with local.told_by_options(), progress_bar() as watch:
         previewed = local.preview(systems, options.document(), tell=tell, watch=watch)
     columns = preview_columns(has_customers=previewed.result.customers > 0)
-    rows = ([getattr(value, name) for name in columns] for value in previewed.values)
+    told = (value.by_name() for value in previewed.values)
+    rows = ([each[name] for name in columns] for each in told)
     write_rows(columns, rows, options.form)
     tell(previewed.result.message)
     tell_notes(previewed.result)

@@ -136,7 +136,7 @@ def as_csv(state: State, request: Request, _: Fields) -> Response:
     rules = ("rule",) if asked.get("own") else ()
     rows = (
         [
-            *(getattr(line.value, name) for name in of_values),
+            *(told[name] for told in [line.value.by_name()] for name in of_values),
             line.held,
             in_words(line.beside, asked),
             line.stored_by,

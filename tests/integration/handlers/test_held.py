@@ -186,7 +186,7 @@ def test_file_of_many_values(ask: Ask, aws: Aws, dhis2: StandIn, monkeypatch: py
 def test_too_many_places(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dhis2_held, "MOST_PLACES", 3)
     message = ask(org_units=["OU_KAMO", "OU_OPUA"], periods=["202601", "202602"]).answer["message"]
-    assert message.startswith("held.org_units: 2 org units in 2 periods are more than the 3")
+    assert message.startswith("held.org_units: 2 org units in 2 periods are too many")
 
 
 def test_refused_login_once(ask: Ask, aws: Aws, dhis2: StandIn) -> None:

@@ -221,7 +221,7 @@ def test_server_wait(aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.M
     monkeypatch.setattr("moto.sqs.models.unix_time_millis", lambda: milliseconds)
     dhis2.faults.next(FaultKind.TOO_MANY_REQUESTS, times=None, method="POST", seconds=2)
     failed = push(body_of(dhis2, "12"))
-    (line,) = failed.said("1 value goes back to the queue, to be tried again in 2 seconds")
+    (line,) = failed.said("of 1 value goes back to the queue, to be tried again in 2 seconds")
     assert line["wait"] == 2
     dhis2.faults.clear()
     assert aws.hidden() == 1

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 import urllib3.exceptions
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
 from msupply_dhis2.dhis2.error_catalogue import ConnectionFault
 from msupply_dhis2.dhis2.guard import AnswerTooLargeError, ForbiddenAddressError, PlainHttpError
@@ -76,10 +77,8 @@ _FAULT_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], ConnectionFault], .
     ((urllib3.exceptions.ConnectTimeoutError,), ConnectionFault.CONNECT_TIMED_OUT),
     ((ConnectionError, ssl.SSLEOFError, http.client.IncompleteRead), ConnectionFault.CONNECTION_CUT),
     ((ssl.SSLError,), ConnectionFault.NO_TLS),
-    ((urllib3.exceptions.DecodeError, http.client.HTTPException), ConnectionFault.NOT_JSON),
-    ((requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema), ConnectionFault.BAD_ADDRESS),
-    ((requests.exceptions.MissingSchema,), ConnectionFault.BAD_ADDRESS),
-    ((ValueError,), ConnectionFault.NOT_JSON),
+    ((InvalidURL, InvalidSchema, MissingSchema), ConnectionFault.BAD_ADDRESS),
+    ((urllib3.exceptions.DecodeError, http.client.HTTPException, ValueError), ConnectionFault.NOT_JSON),
 )
 
 

@@ -1,22 +1,15 @@
 """What DHIS2 holds for some org units and periods, as a person asks. Nothing is written there."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import batched, product
 from typing import Any
 
-from msupply_dhis2.dhis2.metadata import find, read_data_set, read_user, read_values
+from msupply_dhis2.dhis2.metadata import StoredValue, find, read_data_set, read_user, read_values
 from msupply_dhis2.dhis2.models import Identified, OrgUnit, ReadsDhis2
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.mapped import MappedItem, MappedNames, MappedStore
-from msupply_dhis2.domain.reading import (
-    Event,
-    MetricNames,
-    Names,
-    folded,
-    parse_event,
-    require_period,
-)
+from msupply_dhis2.domain.reading import Event, MetricNames, Names, folded, parse_event, require_period
 from msupply_dhis2.errors import Dhis2PermanentError, EventError
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.text import count, listed
@@ -64,40 +57,18 @@ def parse_held(event: Mapping[Any, Any]) -> Held:
     return held
 
 
-@dataclass(frozen=True, slots=True)
-class HeldQuestion:
-    """What is asked for in DHIS2's UIDs, and what the settings call it.
+def read_held(
+    held: Held, client: ReadsDhis2, settings: Settings, mapped: MappedNames | None
+) -> tuple[Iterator[dict[str, object]], Mapping[str, str]]:
+    """Return the values that DHIS2 holds, as they are read, and why nothing can be read of some org units.
 
-    ``wanted`` has data elements, each with an option combo where not all of its values are asked for; ``None``: all. Each of
-    ``calls`` is about some org units and periods. ``left_out`` says why nothing can be read of an org unit.
+    Their names are those of the settings. ``mapped`` is needed for stores, items and metrics.
     """
-
-    data_set_id: str
-    calls: Sequence[tuple[Sequence[str], Sequence[str]]]
-    names: Mapping[str, str]
-    wanted: Collection[tuple[str, str | None]] | None
-    left_out: Mapping[str, str]
-
-    def values(self, client: ReadsDhis2) -> Iterator[dict[str, object]]:
-        """Read the values, by the names of the settings, with who stored each and when."""
-        for units, periods in self.calls:
-            for stored in read_values(client, self.data_set_id, units, periods):
-                key = stored.key
-                combos = (None, key.category_option_combo, key.attribute_option_combo)
-                if self.wanted is None or any((key.data_element, combo) in self.wanted for combo in combos):
-                    named = {field: self.names.get(part, part) for field, part in key._asdict().items()}
-                    told = {"stored_by": stored.stored_by, "last_updated": stored.last_updated}
-                    yield {**named, "value": stored.value, **told}
-
-
-def find_held(held: Held, client: ReadsDhis2, settings: Settings, mapped: MappedNames | None) -> HeldQuestion:
-    """Find in DHIS2 what is asked for; ``mapped`` is needed for stores, items and metrics."""
     mapped = mapped or MappedNames()
     data_set = read_data_set(client, settings.data_set_id, settings.data_set_id_scheme)
     if data_set is None:
         raise Dhis2PermanentError(
-            f"DHIS2 has no data set {settings.data_set_id}, or this user may not see it: test the connection (make "
-            "test-connection)."
+            f"DHIS2 has no data set {settings.data_set_id}, or this user may not see it: make test-connection."
         )
     units, left_out = _org_units(held, client, settings, mapped)
     elements = _by_name(data_set.data_elements, settings.data_element_id_scheme)
@@ -116,13 +87,23 @@ def find_held(held: Held, client: ReadsDhis2, settings: Settings, mapped: Mapped
     some_units = list(batched(units.values(), max(1, places // len(some_periods[0])), strict=False))
     names = {uid: name for name, uid in (units | elements).items()}
     names |= {uid: str(row.category_option_id) for row, uid in combos.items()}
-    return HeldQuestion(
-        data_set.id,
-        list(product(some_units, some_periods)),
-        names,
-        _wanted(held, settings, mapped, elements, combos),
-        left_out,
+    wanted = _wanted(held, settings, mapped, elements, combos)
+    stored = (
+        value
+        for some in product(some_units, some_periods)
+        for value in read_values(client, data_set.id, *some)
+        if wanted is None
+        or not wanted.isdisjoint((value.key.data_element, combo) for combo in (None, *value.key[3:]))
     )
+    return map(partial(_told, names), stored), left_out
+
+
+def _told(names: Mapping[str, str], stored: StoredValue) -> dict[str, object]:
+    """Return a value with who stored it and when."""
+    named: dict[str, object] = {field: names.get(part, part) for field, part in stored.key._asdict().items()}
+    about = stored._asdict()
+    del about["key"]
+    return named | about
 
 
 def _org_units(
@@ -135,8 +116,8 @@ def _org_units(
         names = tuple(dict.fromkeys(store.org_unit for store in stores))
     if len(names) * len(held.periods) > MOST_PLACES:
         raise EventError(
-            f"held.{field}: {count(len(names), 'org unit')} in {count(len(held.periods), 'period')} are more than the "
-            f"{MOST_PLACES:,} org units times periods of one question. Ask several times."
+            f"held.{field}: {count(len(names), 'org unit')} in {count(len(held.periods), 'period')} are too many for one "
+            f"question, which may have {MOST_PLACES:,} org units times periods. Ask several times."
         )
     found = find(OrgUnit, client, names, settings.org_unit_scheme)
     units = _by_name(found, settings.org_unit_scheme)
@@ -184,7 +165,7 @@ def _wanted(
     }
     if not wanted:
         raise EventError(
-            "held: what mSupply has mapped for these items and metrics is not in DHIS2's data set."
+            "held: DHIS2's data set has nothing of what mSupply has mapped for these items and metrics."
         )
     return wanted
 

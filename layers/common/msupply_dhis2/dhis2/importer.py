@@ -379,14 +379,11 @@ _TIME_IS_UP = (
 )
 _NOT_FOUND_YET = (
     "It is not known yet which of these values DHIS2 refuses. Values that wait are not rejected: the search goes on "
-    "with the next delivery. DHIS2 says: {said}. Correct what it names, and all values go "
-    "in at once."
+    "with the next delivery. DHIS2 says: {said}. Correct what it names, and all values go in at once."
 )
 _STALE_CACHE = (
-    "DHIS2 refuses {values} ({said}), although its own metadata allow them. That happens for some minutes after an "
-    "import of metadata, because DHIS2 still uses what it read before. The values wait and are sent again. If it goes "
-    "on, clear DHIS2's "
-    "cache (Data Administration app, Maintenance, Clear application cache), or open the data set in DHIS2's Maintenance app "
-    "and save it."
+    "DHIS2 refuses {values} ({said}), although its own metadata allow them, as it does for some minutes after an import "
+    "of metadata. The values wait and are sent again. If it goes on, clear DHIS2's cache (Data Administration app, "
+    "Maintenance, Clear application cache), or open the data set in DHIS2's Maintenance app and save it."
 )
 _FAILS_AT_ALL = "DHIS2 fails (status 500) whatever is sent. If it goes on, read DHIS2's server log."

@@ -12,7 +12,7 @@ from msupply_dhis2.aws import clients
 from msupply_dhis2.aws.environment import TestConnectionEnvironment
 from msupply_dhis2.aws.exports import ExportFile
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
-from msupply_dhis2.dhis2.held import Held, find_held, parse_held
+from msupply_dhis2.dhis2.held import Held, parse_held, read_held
 from msupply_dhis2.errors import Dhis2SlowError, MsupplyDhis2Error
 from msupply_dhis2.handlers.invocation import ERROR, INFO, Invocation, LogEvent, read_login
 from msupply_dhis2.handlers.test_connection import ANSWER_SECONDS, TIME_LIMIT, ask_compute
@@ -48,12 +48,12 @@ def _read(held: Held, test: Invocation[TestConnectionEnvironment]) -> dict[str, 
         log_in(test.breakers, login, client, lambda: datetime.now(UTC), deadline.sleep)
         is_by_name = held.stores or held.items or held.metrics
         mapped = begin(ask).result(deadline.insist()).mapped if is_by_name else None
-        question = find_held(held, client, settings, mapped)
-        left_out = {"left_out": question.left_out} if held.skip_unknown else {}
+        values, unread = read_held(held, client, settings, mapped)
+        left_out = {"left_out": unread} if held.skip_unknown else {}
         with ExportFile(clients.s3(), test.environment.bucket_name) as file:
             first: list[Mapping[str, object]] = []
             number = 0
-            for number, value in enumerate(question.values(client), start=1):
+            for number, value in enumerate(values, start=1):
                 file.write(value)
                 if number <= VALUES_IN_ANSWER:
                     first.append(value)

@@ -149,11 +149,7 @@ class _Delivery:
             if failures >= MOST_FAILURES:
                 why = f"It failed {failures} times. It is not tried again automatically."
             if batch is not None and why is not None:
-                # Of any other only the kind is told: what it is about may be a part of the login.
-                kind = type(error).__name__
-                known = isinstance(error, MsupplyDhis2Error)
-                reason = str(error) if known else f"A fault of push ({kind}), see its log."
-                self._dead_letter(f"{reason} {why}", kind)
+                self._dead_letter(f"{_said(error)} {why}", type(error).__name__)
                 return True
         except MsupplyDhis2Error as fault:
             push.not_noted(f"The outcome of a message could not be noted yet. {fault}")
@@ -177,20 +173,10 @@ class _Delivery:
         is_set = self._hide(wait)
         when = f"in {wait:,} seconds" if is_set else "after the queue's own visibility time-out"
         self._push.count("BatchesToTryAgain", 1)
-        waiting, what = 0, "A message goes"
-        if self._batch is not None:
-            waiting = len(self._batch.values)
-            what = f"{count(waiting, 'value')} {'goes' if waiting == 1 else 'go'}"
-        known = isinstance(error, MsupplyDhis2Error)
-        self._push.log(
-            LogEvent.MESSAGE_PUT_BACK,
-            WARNING,
-            f"{what} back to the queue, to be tried again {when}: "
-            f"{error if known else 'push has a fault of its own: see the line before.'}",
-            error=type(error).__name__,
-            waiting=waiting,
-            wait=wait,
-        )
+        waiting = len(self._batch.values) if self._batch else 0
+        text = f"A message of {count(waiting, 'value')} goes back to the queue, to be tried again {when}: {_said(error)}"
+        kind = type(error).__name__
+        self._push.log(LogEvent.MESSAGE_PUT_BACK, WARNING, text, error=kind, waiting=waiting, wait=wait)
 
     def _hide(self, seconds: int) -> bool:
         return self._push.put_back(self._push.environment.queue_url, self._record, seconds)
@@ -208,3 +194,9 @@ class _Delivery:
         )
         if self._batch is not None:
             push.end_if_done(self._batch.run_id)
+
+
+def _said(error: Exception) -> str:
+    # Of a fault of push only the kind is told: what it is about may be a part of the login.
+    known = isinstance(error, MsupplyDhis2Error)
+    return str(error) if known else f"A fault of push ({type(error).__name__}), see its log."
