@@ -157,12 +157,8 @@ def _days_out(group: Group, window: Window) -> Formula:
     if spans is None:
         return Formula("no days out of stock: nothing was ever in stock before the end of the period")
     shown = tuple(
-        Span(
-            first=day_of(midnights[first]),
-            last=add_days(day_of(midnights[after]), -1),
-            days=after - first,
-        )
-        for first, after in reversed(spans)
+        Span(first=day_of(midnights[begin]), last=day_of(midnights[end]) - timedelta(1), days=end - begin)
+        for begin, end in reversed(spans)
     )
     total = sum(span.days for span in shown)
     listed = f": {joined(_days_of(span, of=total) for span in shown)}" if shown else ""
@@ -178,12 +174,8 @@ def _days_of(span: Span, *, of: int) -> str:
 
 def _expiry(group: Group, metric: Metric, window: Window) -> Formula:
     first, last = window.snapshot_date, add_days(window.snapshot_date, group.rules.expiring_within_days)
-    has_expired = metric is Metric.EXPIRED
-    when = (
-        f"on {shown_day(first)} or before"
-        if has_expired
-        else f"after {shown_day(first)} and up to {shown_day(last)}"
-    )
+    has_expired, begins = metric is Metric.EXPIRED, shown_day(first)
+    when = f"on {begins} or before" if has_expired else f"after {begins} and up to {shown_day(last)}"
     terms = tuple(
         Term(what=f"stock line {line.id}, expiry date {line.expiry_date}", units=units(held))
         for _, line, held in stock_of_lines(group.pairs, window.snapshot, Counter())

@@ -7,6 +7,7 @@ are one number → their histories, as compute reads and works them out → the 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any, Self
 
 from pydantic import model_validator
@@ -262,24 +263,22 @@ def _parts(
     before = sum(pair.units_before_floor for pair in group.pairs)
     before += sum(each.movement.units for each in of_group[: len(of_group) - len(listed)])
     earlier = EarlierMovements(units=units(before), stock_after=units(stock))
-    movements = []
-    for each in listed:
-        instant, kind, moved, stock_line_id = each.movement
-        stock += moved
-        movements.append(
-            MovementPart(
-                instant=local(instant, at),
-                store=each.store.name,
-                item=each.item.name,
-                kind=kind.value.replace("_", " "),
-                number=each.number,
-                batch=None if stock_line_id is None else batches.get(stock_line_id),
-                units=units(moved),
-                stock_after=units(stock),
-                note=_note(each, at, began),
-            )
+    after = accumulate((each.movement.units for each in listed), initial=stock)
+    movements = tuple(
+        MovementPart(
+            instant=local(each.movement.instant, at),
+            store=each.store.name,
+            item=each.item.name,
+            kind=each.movement.kind.value.replace("_", " "),
+            number=each.number,
+            batch=batches.get(each.movement.stock_line_id or ""),
+            units=units(each.movement.units),
+            stock_after=units(stock_after),
+            note=_note(each, at, began),
         )
-    return {"stock_lines": stock_lines, "movements": tuple(movements), "earlier": earlier}
+        for each, stock_after in zip(listed, [*after][1:], strict=True)
+    )
+    return {"stock_lines": stock_lines, "movements": movements, "earlier": earlier}
 
 
 def _note(named: NamedMovement, at: Window, began: datetime) -> str | None:

@@ -162,7 +162,7 @@ def check_aggregation(uses: Sequence[Use]) -> Check | None:
 
 
 def _sentences(remarks: Mapping[str, list[str]]) -> list[str]:
-    """Return what need not be fixed, but be known: a sentence for all data elements that it is about."""
+    """Return what need not be fixed, but be known, of all data elements in one sentence."""
     return [f"{remark} ({some(elements)})." for remark, elements in remarks.items()]
 
 
@@ -170,12 +170,9 @@ def _right_type(levels: Collection[Metric]) -> str:
     # Months of several clinics can be added up no more than those of several months.
     if set(levels) == {Metric.MONTHS_OF_STOCK}:
         return "'Last value (average in org unit hierarchy)'"
-    last = "'Last value (sum in org unit hierarchy)'"
-    return (
-        f"'First value (sum in org unit hierarchy)' or {last}"
-        if set(levels) == {Metric.OPENING_STOCK}
-        else last
-    )
+    is_opening = set(levels) == {Metric.OPENING_STOCK}
+    first = "'First value (sum in org unit hierarchy)' or " if is_opening else ""
+    return f"{first}'Last value (sum in org unit hierarchy)'"
 
 
 def _labels(metrics: Sequence[Metric]) -> str:

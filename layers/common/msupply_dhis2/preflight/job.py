@@ -1,7 +1,7 @@
 """Test connection: does DHIS2 authenticate the user, and would a push go well.
 
-Each question is asked on its own, so that one cause does not hide another: wrong settings and a database that
-is out of reach are both told in one go. What a push needs beside the connection is looked at by the preflight.
+Each question is asked on its own, so that one cause does not hide another: wrong settings and a database that is out of
+reach are both told in one go.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,12 @@ from msupply_dhis2.errors import (
     SourceError,
 )
 from msupply_dhis2.periods import Basis, Calendar, window
+from msupply_dhis2.preflight import access, data_elements, option_combos
 from msupply_dhis2.preflight.check import Check, Findings, failed, noted, passed, summarize
-from msupply_dhis2.preflight.checklist import ask_dhis2, compare
-from msupply_dhis2.preflight.facts import Facts
+from msupply_dhis2.preflight.counterparts import compare_items, compare_stores
+from msupply_dhis2.preflight.facts import Facts, Use, uses_by_prefix, uses_of_mapped
 from msupply_dhis2.preflight.offers import Offers, read_offers
+from msupply_dhis2.preflight.periods import check_periods
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
 from msupply_dhis2.state.connections import last_success, record_success, written_in
@@ -50,10 +52,9 @@ class ConnectionReport(BaseModel):
     """What the test found.
 
     ``connected``: DHIS2 authenticated the user; the checks say what else may be wrong. ``message`` is "Connection
-    successful", "Authentication failed" (or that the account is disabled or locked), or why there is no connection.
-    ``user`` is whom DHIS2 authenticated, or else the user of the credentials; ``data_set`` is the data set's title. The last
-    successful connection, this one included, is in the configured time zone; ``not_asked`` names the checks that a failure
-    has left without sense; ``offers`` is what DHIS2 has to choose from in the settings.
+    successful", "Authentication failed" or the like, or why there is no connection. ``user`` is whom DHIS2 authenticated, or
+    else the user of the credentials. The last successful connection, this one included, is in the configured time zone.
+    ``not_asked`` names the checks that a failure has left without sense.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -115,8 +116,8 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
         client = client_factory(settings, credentials)
         client.deadline = deadline
         facts = _log_in(client, settings, as_of or clock(), calendar, findings)
-        ask_dhis2(facts)
-        compare(facts, _ask_database(database, deadline, findings))
+        _ask_dhis2(facts)
+        _compare(facts, _ask_database(database, deadline, findings))
         offers = read_offers(facts)
     except MsupplyDhis2Error as error:
         failure = error
@@ -158,20 +159,6 @@ def _message(failure: MsupplyDhis2Error | None) -> str:
     if isinstance(failure, SettingsError):
         return " ".join(("Settings invalid.", *failure.faults))
     return str(failure)
-
-
-def begin[Thing](work: Callable[[], Thing]) -> Future[Thing]:
-    """Have work go on beside; one that is given up does not keep the process from ending."""
-    future: Future[Thing] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future
 
 
 def _about_settings(settings: Settings) -> Check:
@@ -234,3 +221,61 @@ def _ask_database(
     with suppress(MsupplyDhis2Error):
         return findings.ask("database", answer, _about_database).mapped
     return None
+
+
+def _ask_dhis2(facts: Facts) -> None:
+    """Check what DHIS2 alone decides: version, authority, data set, periods."""
+    facts.tell("server", access.check_server(facts))
+    facts.tell("authority", access.check_authority(facts))
+    facts.tell("data set", access.check_data_set(facts))
+    facts.tell("write access", access.check_write_access(facts))
+    # Without the authority a call would be refused for that alone, which the authority's check says.
+    if facts.user.may(access.ADD_DATA_VALUES) or not facts.settings.data_set_id:
+        facts.tell("trial call", access.check_trial(facts))
+    check_periods(facts)
+
+
+def _compare(facts: Facts, mapped: MappedNames | None) -> None:
+    """Check how what mSupply has mapped fits what DHIS2 has set up.
+
+    Where the database did not tell, data elements and option combos are looked at by themselves.
+    """
+    data_set, settings = facts.data_set, facts.settings
+    uses: tuple[Use, ...] = ()
+    if mapped is None or not facts.windows:
+        facts.not_asked += ["stores", "items"]
+        if data_set is not None:
+            facts.tell("org unit reach", access.check_reach(facts, data_set.org_units))
+    else:
+        compare_stores(facts, mapped)
+        uses = uses_of_mapped(settings, mapped, compare_items(facts, mapped))
+    if data_set is None or not facts.windows:
+        facts.not_asked += ["option combos", "category options"]
+    else:
+        uses = uses or uses_by_prefix(settings, data_set)
+        facts.tell("option combos", option_combos.check_combos(facts, data_set, uses))
+        access.note_import_settings(facts)
+        used = option_combos.used_combos(settings, data_set, uses)
+        options = option_combos.check_category_options(facts, data_set, used) if used else None
+        facts.tell("category options", options)
+        if workflow := data_set.workflow:
+            facts.tell(
+                "approved data", access.check_approved(facts, workflow, used) if facts.periods else None
+            )
+    facts.tell("value types", data_elements.check_value_types(facts, uses))
+    facts.tell("zeros", data_elements.check_zeros(facts, uses))
+    facts.tell("aggregation", data_elements.check_aggregation(uses))
+
+
+def begin[Thing](work: Callable[[], Thing]) -> Future[Thing]:
+    """Have work go on beside; one that is given up does not keep the process from ending."""
+    future: Future[Thing] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future

@@ -175,11 +175,7 @@ def _without_combos(data_set: DataSet, elements: Sequence[DataElement]) -> Check
     return failed(
         f"No option combos are sent, but DHIS2 needs them. {said} Or choose the {title_of('setup')} "
         f"'{Setup.CATEGORY_OPTION_COMBO.label}'.",
-        [
-            f"{called(each)}: has a category combination of its own."
-            for each in elements
-            if not _only(each.option_combos)
-        ],
+        [called(element) for element in elements if not _only(element.option_combos)],
     )
 
 
