@@ -124,14 +124,6 @@ class Deadline:
             raise Dhis2SlowError(self.given_up)
         return left
 
-    def told(self, error: Dhis2Error) -> Dhis2Error:
-        """Return why a call failed: of one that was given up, that the time is over."""
-        if self.seconds_left() > 0:
-            return error
-        over = Dhis2SlowError(self.given_up)
-        over.may_still_be_applied = error.may_still_be_applied
-        return over
-
     def sleep(self, seconds: float) -> None:
         """Wait; raise where there is no time for it."""
         if seconds >= self.insist():
@@ -314,10 +306,12 @@ class Dhis2Client:
                 came: requests.Response | ConnectionFault = response
             except (requests.RequestException, urllib3.exceptions.HTTPError, AnswerTooLargeError) as error:
                 came = fault_of_error(error)
-            self._tell_call(method, path, time.perf_counter() - started, content, came)
+            took = round(time.perf_counter() - started, 3)
+            length = len(content) if isinstance(content, bytes) else 0
+            self._tell_call({"method": method, "path": path, "seconds": took, "bytes_sent": length}, came)
             if isinstance(came, ConnectionFault):
                 # Outside the except clause, so that the error has no context: a request of requests holds the login.
-                raise self.deadline.told(self.error(came, seconds=seconds))
+                raise self.error(came, seconds=seconds)
             is_over = came.is_redirect or came.status_code == requests.codes.unauthorized
             if is_over:
                 # The session that the cookie stands for.
@@ -336,17 +330,8 @@ class Dhis2Client:
             else:
                 return came
 
-    def _tell_call(
-        self,
-        method: str,
-        path: str,
-        seconds: float,
-        content: object,
-        came: requests.Response | ConnectionFault,
-    ) -> None:
+    def _tell_call(self, call: dict[str, object], came: requests.Response | ConnectionFault) -> None:
         """Write the line of the log about a call: what was asked, what came back, and how long that took."""
-        call: dict[str, object] = {"method": method, "path": path, "seconds": round(seconds, 3)}
-        call["bytes_sent"] = len(content) if isinstance(content, bytes) else 0
         if isinstance(came, ConnectionFault):
             call["fault"] = came.kind
             outcome = f"no answer ({came.kind})"
@@ -355,11 +340,11 @@ class Dhis2Client:
             outcome = f"status {came.status_code}"
             if counts := _COUNTS.search(came.content):
                 call |= {name.decode(): int(number) for name, number in _COUNT.findall(counts[1])}
-            if path.startswith("/api/"):
+            if str(call["path"]).startswith("/api/"):
                 # What answers elsewhere is a token.
                 begin = came.content[:_LOOKED_AT].decode("utf-8", "replace")
                 call["answer"] = self.mask(came).text(begin, SAID_LIMIT)
-        message = f"{method} {path}: {outcome} after {call['seconds']} s."
+        message = f"{call['method']} {call['path']}: {outcome} after {call['seconds']} s."
         self._tell(LogRecord(LogEvent.DHIS2_CALL, logging.INFO, message, call))
 
     # What came instead of what was asked for; also for what logs in
@@ -421,12 +406,17 @@ class Dhis2Client:
         seconds: float | None = None,
         retry_after: float | None = None,
     ) -> Dhis2Error:
-        """Return a fault in the words of the catalogue, with the server's own; ``seconds`` an answer was waited for."""
+        """Return a fault in the words of the catalogue, with the server's own.
+
+        ``seconds``: so long there was no answer, unless the time was over.
+        """
         waited = CONNECT_TIMEOUT if fault is ConnectionFault.CONNECT_TIMED_OUT else seconds
         about = {"url": self._base_url, "username": self._user, "seconds": f"{waited or 0:g}"}
         problem, cure = fault.words(**about)
         message = f"{problem}{f' ({detail})' if detail else ''}. {cure}."
         error = fault.error(message, retry_after=retry_after)
+        if seconds is not None and self.deadline.seconds_left() <= 0:
+            error = Dhis2SlowError(self.deadline.given_up)
         error.may_still_be_applied = fault.may_still_be_applied
         if isinstance(error, Dhis2AuthenticationError):
             self.refused_login = error
