@@ -5,7 +5,6 @@ is half open, ``[start, end)``. Near the ends of what a date can say, everything
 """
 
 import re
-from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -145,13 +144,25 @@ def _shown(local: datetime, there: tzinfo, here: tzinfo, fold: int = 0) -> datet
 
 
 @dataclass(frozen=True, slots=True)
-class PeriodFormat(ABC):
+class PeriodFormat:
     """How the periods of a data set are cut and labelled (the setting "Period format"): by a pattern, or a DHIS2 period type.
 
-    Labels are those of DHIS2, `2026W5` or `2026AprilS1`, in the ISO calendar.
+    A period has ``months``, or ``weeks``, or is a day; labels are those of DHIS2, `2026W5` or `2026AprilS1`, in the ISO calendar.
+
+    Months are counted from the month ``first`` of a year that may not be the calendar's. DHIS2 names a year from November, and
+    its parts, after the calendar year in which it ends (``year_shift`` 1), every other one after that in which it begins.
+
+    Weeks begin on the weekday ``first`` (Monday is 0), and are numbered as ISO 8601 does: by the year of their fourth day. Of
+    pairs of weeks 1 is with 2 and so on. Week 53 begins a 27th pair, whose second week is week 1 of the next year. That week
+    belongs to two periods then. A day of it is labelled as DHIS2 does: with the first period of its own year.
     """
 
     text: str
+    template: str
+    months: int = 0
+    weeks: int = 0
+    first: int = 1
+    year_shift: int = 0
 
     @staticmethod
     def parse(text: str) -> "PeriodFormat":
@@ -164,96 +175,45 @@ class PeriodFormat(ABC):
             return found
         raise _not_understood(word)
 
-    @abstractmethod
-    def first_day(self, day: date) -> date:
-        """Return the first day of the period that holds a day."""
-
-    @abstractmethod
-    def day_after(self, day: date) -> date:
-        """Return the first day after the period that holds a day."""
-
-    @abstractmethod
-    def label(self, day: date) -> str:
-        """Return the label of the period that holds a day."""
-
     @property
     def shorter_than_month(self) -> bool:
         """Whether a period is part of a month: a day, a week or two weeks."""
-        return not isinstance(self, _Months)
+        return not self.months
 
     @property
     def longer_than_month(self) -> bool:
         """Whether a period has more than one month."""
-        return isinstance(self, _Months) and self.count > 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Days(PeriodFormat):
-    dash: str = ""
+        return self.months > 1
 
     def first_day(self, day: date) -> date:
+        """Return the first day of the period that holds a day."""
+        if self.months:
+            return _month(day, -((day.month - self.first) % self.months))
+        if self.weeks:
+            _, week = self._week(day)
+            return add_days(day, -((day.weekday() - self.first) % 7 + (week - 1) % self.weeks * 7))
         return day
 
     def day_after(self, day: date) -> date:
-        return add_days(day, 1)
+        """Return the first day after the period that holds a day."""
+        first = self.first_day(day)
+        return _month(first, self.months) if self.months else add_days(first, 7 * self.weeks or 1)
 
     def label(self, day: date) -> str:
-        return day.isoformat().replace("-", self.dash)
+        """Return the label of the period that holds a day."""
+        year, number = day.year, 1
+        if self.months:
+            years, months = divmod(day.month - self.first, 12)
+            year, number = year + years + self.year_shift, months // self.months + 1
+        elif self.weeks:
+            year, week = self._week(day)
+            number = (week - 1) // self.weeks + 1
+        return self.template.format(year=year, number=number, day=day)
 
-
-@dataclass(frozen=True, slots=True)
-class _Weeks(PeriodFormat):
-    """Weeks from any weekday (Monday is 0), numbered as ISO 8601 does: by the year of their fourth day.
-
-    Or pairs of them (``count`` 2), 1 with 2 and so on. Week 53 begins a 27th pair, whose second week is week 1 of the next
-    year. That week belongs to two periods then. A day of it is labelled as DHIS2 does: with the first period of its own
-    year.
-    """
-
-    first_weekday: int
-    infix: str
-    count: int = 1
-
-    def first_day(self, day: date) -> date:
-        _, week = self._number(day)
-        return add_days(day, -((day.weekday() - self.first_weekday) % 7 + (week - 1) % self.count * 7))
-
-    def day_after(self, day: date) -> date:
-        return add_days(self.first_day(day), 7 * self.count)
-
-    def label(self, day: date) -> str:
-        year, week = self._number(day)
-        return f"{year:04d}{self.infix}{(week - 1) // self.count + 1}"
-
-    def _number(self, day: date) -> tuple[int, int]:
-        fourth_day = add_days(day, 3 - (day.weekday() - self.first_weekday) % 7)
+    def _week(self, day: date) -> tuple[int, int]:
+        """Return the year of a day's week, and the week's number in it."""
+        fourth_day = add_days(day, 3 - (day.weekday() - self.first) % 7)
         return fourth_day.year, (fourth_day.timetuple().tm_yday - 1) // 7 + 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Months(PeriodFormat):
-    """Periods of ``count`` months, counted from ``first_month`` of a year that may not be the calendar's.
-
-    DHIS2 names a year from November, and its parts, after the calendar year in which it ends (``year_shift`` 1),
-    every other one after that in which it begins.
-    """
-
-    count: int
-    template: str
-    first_month: int = 1
-    year_shift: int = 0
-
-    def first_day(self, day: date) -> date:
-        return _month(day, -((day.month - self.first_month) % self.count))
-
-    def day_after(self, day: date) -> date:
-        return _month(self.first_day(day), self.count)
-
-    def label(self, day: date) -> str:
-        years, months = divmod(day.month - self.first_month, 12)
-        return self.template.format(
-            year=day.year + years + self.year_shift, number=months // self.count + 1, month=day.month
-        )
 
 
 def _month(day: date, later: int) -> date:
@@ -264,46 +224,46 @@ def _month(day: date, later: int) -> date:
     return date.min if later < 0 else date.max
 
 
-_PATTERNS: dict[str, PeriodFormat] = {
+_PATTERNS = {
     each.text: each
     for each in (
-        _Months("YYYYMM", 1, "{year:04d}{month:02d}"),
-        _Months("YYYY-MM", 1, "{year:04d}-{month:02d}"),
-        _Days("YYYYMMDD"),
-        _Days("YYYY-MM-DD", "-"),
-        _Months("YYYY", 12, "{year:04d}"),
+        PeriodFormat("YYYYMM", "{year:04d}{day:%m}", months=1),
+        PeriodFormat("YYYY-MM", "{year:04d}-{day:%m}", months=1),
+        PeriodFormat("YYYYMMDD", "{year:04d}{day:%m%d}"),
+        PeriodFormat("YYYY-MM-DD", "{year:04d}-{day:%m-%d}"),
+        PeriodFormat("YYYY", "{year:04d}", months=12),
     )
 }
 """The only ones that DHIS2 takes apart; of any other it says that the period is invalid."""
 
 # Up to 2.37 DHIS2 has no QuarterlyNov, up to 2.41 no FinancialSep, up to 2.42 no WeeklyFriday, FinancialFeb and
 # FinancialAug. Its TwoYearly has no label, so that no value can be sent for it.
-_PERIOD_TYPES: dict[str, PeriodFormat] = {
+_PERIOD_TYPES = {
     each.text.lower(): each
     for each in (
-        _Days("Daily"),
-        _Weeks("Weekly", 0, "W"),
-        _Weeks("WeeklyWednesday", 2, "WedW"),
-        _Weeks("WeeklyThursday", 3, "ThuW"),
-        _Weeks("WeeklyFriday", 4, "FriW"),
-        _Weeks("WeeklySaturday", 5, "SatW"),
-        _Weeks("WeeklySunday", 6, "SunW"),
-        _Weeks("BiWeekly", 0, "BiW", count=2),
-        _Months("Monthly", 1, "{year:04d}{month:02d}"),
-        _Months("BiMonthly", 2, "{year:04d}{number:02d}B"),
-        _Months("Quarterly", 3, "{year:04d}Q{number}"),
-        _Months("QuarterlyNov", 3, "{year:04d}NovQ{number}", first_month=11, year_shift=1),
-        _Months("SixMonthly", 6, "{year:04d}S{number}"),
-        _Months("SixMonthlyApril", 6, "{year:04d}AprilS{number}", first_month=4),
-        _Months("SixMonthlyNov", 6, "{year:04d}NovS{number}", first_month=11, year_shift=1),
-        _Months("Yearly", 12, "{year:04d}"),
-        _Months("FinancialFeb", 12, "{year:04d}Feb", first_month=2),
-        _Months("FinancialApril", 12, "{year:04d}April", first_month=4),
-        _Months("FinancialJuly", 12, "{year:04d}July", first_month=7),
-        _Months("FinancialAug", 12, "{year:04d}Aug", first_month=8),
-        _Months("FinancialSep", 12, "{year:04d}Sep", first_month=9),
-        _Months("FinancialOct", 12, "{year:04d}Oct", first_month=10),
-        _Months("FinancialNov", 12, "{year:04d}Nov", first_month=11, year_shift=1),
+        PeriodFormat("Daily", "{year:04d}{day:%m%d}"),
+        PeriodFormat("Weekly", "{year:04d}W{number}", weeks=1, first=0),
+        PeriodFormat("WeeklyWednesday", "{year:04d}WedW{number}", weeks=1, first=2),
+        PeriodFormat("WeeklyThursday", "{year:04d}ThuW{number}", weeks=1, first=3),
+        PeriodFormat("WeeklyFriday", "{year:04d}FriW{number}", weeks=1, first=4),
+        PeriodFormat("WeeklySaturday", "{year:04d}SatW{number}", weeks=1, first=5),
+        PeriodFormat("WeeklySunday", "{year:04d}SunW{number}", weeks=1, first=6),
+        PeriodFormat("BiWeekly", "{year:04d}BiW{number}", weeks=2, first=0),
+        PeriodFormat("Monthly", "{year:04d}{day:%m}", months=1),
+        PeriodFormat("BiMonthly", "{year:04d}{number:02d}B", months=2),
+        PeriodFormat("Quarterly", "{year:04d}Q{number}", months=3),
+        PeriodFormat("QuarterlyNov", "{year:04d}NovQ{number}", months=3, first=11, year_shift=1),
+        PeriodFormat("SixMonthly", "{year:04d}S{number}", months=6),
+        PeriodFormat("SixMonthlyApril", "{year:04d}AprilS{number}", months=6, first=4),
+        PeriodFormat("SixMonthlyNov", "{year:04d}NovS{number}", months=6, first=11, year_shift=1),
+        PeriodFormat("Yearly", "{year:04d}", months=12),
+        PeriodFormat("FinancialFeb", "{year:04d}Feb", months=12, first=2),
+        PeriodFormat("FinancialApril", "{year:04d}April", months=12, first=4),
+        PeriodFormat("FinancialJuly", "{year:04d}July", months=12, first=7),
+        PeriodFormat("FinancialAug", "{year:04d}Aug", months=12, first=8),
+        PeriodFormat("FinancialSep", "{year:04d}Sep", months=12, first=9),
+        PeriodFormat("FinancialOct", "{year:04d}Oct", months=12, first=10),
+        PeriodFormat("FinancialNov", "{year:04d}Nov", months=12, first=11, year_shift=1),
     )
 }
 
