@@ -38,18 +38,16 @@ def parse_months(text: object) -> tuple[date, ...]:
     """
     match = _RANGE.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        said = f"'{text}' is neither a month nor a range of months: write 2025-01, or 2025-01..2025-12"
-        raise ValueError(said)
+        raise ValueError(
+            f"'{text}' is neither a month nor a range of months: write 2025-01, or 2025-01..2025-12"
+        )
     first, last = _month(match[1]), _month(match[2] or match[1])
     if last < first:
-        raise ValueError(
-            f"'{text}' ends before it begins: write the earlier month first, {last:%Y-%m}..{first:%Y-%m}"
-        )
+        raise ValueError(f"'{text}' ends before it begins: write {last:%Y-%m}..{first:%Y-%m}")
     number = 12 * (last.year - first.year) + last.month - first.month + 1
     if number > MOST_MONTHS:
         raise ValueError(
-            f"'{text}' holds {number} months, and one event may hold {MOST_MONTHS}: send several events, one "
-            "after the other"
+            f"'{text}' holds {number} months, and one event at most {MOST_MONTHS}: send several events"
         )
     return tuple(_shifted(first, by) for by in range(number))
 
@@ -229,14 +227,12 @@ def parse_as_of(text: str, calendar: Calendar, name: str) -> datetime:
         ) from error
 
 
-def require_known(as_of: datetime, now: datetime) -> None:
-    """Raise an EventError where an instant lies in the future, or before there was any mSupply."""
+def require_known(as_of: datetime, now: datetime, name: str = "as_of") -> None:
+    """Raise an EventError where the instant in a field lies in the future, or before there was any mSupply."""
     if as_of > now + CLOCK_SKEW:
-        raise EventError(f"as_of: {as_of.isoformat()} is in the future. Give a date or time up to now.")
+        raise EventError(f"{name}: {as_of.isoformat()} is in the future. Give a date or time up to now.")
     if as_of < EARLIEST:
-        raise EventError(
-            f"as_of: {as_of.isoformat()} lies before the year {EARLIEST.year}: is the date right?"
-        )
+        raise EventError(f"{name}: {as_of.isoformat()} lies before the year {EARLIEST.year}: is it right?")
 
 
 def rows_asked_for(event: ComputeEvent, settings: Settings) -> Rows:

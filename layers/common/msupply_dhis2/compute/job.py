@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from msupply_dhis2.compute import result
 from msupply_dhis2.compute.event import (
@@ -23,7 +24,6 @@ from msupply_dhis2.compute.plan import RunPlan, make_run_plan, read_mapped
 from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.compute.sharding import Shard, divide
 from msupply_dhis2.compute.values import (
-    ClaimValues,
     OrgUnitValues,
     Publisher,
     Tally,
@@ -37,6 +37,7 @@ from msupply_dhis2.settings import Settings
 from msupply_dhis2.source import Source
 from msupply_dhis2.source.customers import customers_of
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
+from msupply_dhis2.state.ordering.claims import OrderingTable, revisions_of
 
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
 """Opens one consistent, read-only snapshot of mSupply's database."""
@@ -60,7 +61,7 @@ class ComputeJob:
     send: Callable[[Batch], None] | None = None
     lines_per_invocation: int | None = None
     compare: Compare | None = None
-    claim: ClaimValues | None = None
+    ordering: OrderingTable | None = None
     watch: Callable[[OrgUnitValues, int], None] | None = None
 
     def run(self, shard: Shard) -> ComputeResult:
@@ -129,16 +130,24 @@ class ComputeJob:
         self, step: MonthStep, shard: Shard, plan: RunPlan, mapper: Mapper, read_at: datetime
     ) -> Publisher:
         """Return what puts the values of a step on the queue."""
-        event = shard.event
+        event, claim = shard.event, None
+        age = Age(read_at, {row.metric: mapper.windows[basis].snapshot for row, basis in mapper.rows})
+        if self.ordering is not None and event.sends:
+            claim = partial(
+                self.ordering.claim,
+                revisions=revisions_of(age.snapshots, read_at),
+                data_element_scheme=self.settings.data_element_id_scheme,
+                run_id=shard.run_id,
+            )
         return Publisher(
             run_id=shard.run_id,
             as_of=step.as_of,
             settings=self.settings,
             metrics=len(mapper.rows),
             send=self.send if event.sends else None,
-            age=Age(read_at, {row.metric: mapper.windows[basis].snapshot for row, basis in mapper.rows}),
+            age=age,
             delta=self.compare and self.compare(_scope_of(plan, mapper, shard)),
-            claim=self.claim,
+            claim=claim,
             while_off=event.while_off,
         )
 

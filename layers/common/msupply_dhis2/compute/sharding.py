@@ -92,10 +92,7 @@ class Shard(BaseModel):
     def require_known(self, now: datetime) -> None:
         """Raise an EventError where a step, as somebody has written it, is about the future, or before any mSupply."""
         for index, step in enumerate(self.steps):
-            try:
-                require_known(step.as_of, now)
-            except EventError as error:
-                raise EventError(f"shard.steps.{index}.{error}") from error
+            require_known(step.as_of, now, f"shard.steps.{index}.as_of")
 
     def encoded(self) -> str:
         """Return the message's body, which is an event to compute too: ``{"shard": …}``."""

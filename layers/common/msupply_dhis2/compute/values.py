@@ -1,7 +1,7 @@
 """The data values of a step of a run, org unit by org unit, and their way onto the queue, in batches."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -11,7 +11,6 @@ from msupply_dhis2.compute.plan import RunPlan
 from msupply_dhis2.domain.batch import Age, Batch, Operation, Strip, encode, small_enough
 from msupply_dhis2.domain.choices import CustomerReceived
 from msupply_dhis2.domain.data_value import DataValue, Identifier
-from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.report import GroupReports
 from msupply_dhis2.domain.stock import GroupHistory, ItemGroup, Kind, OrgUnit
 from msupply_dhis2.mapping import Collision, Mapper, without_collisions
@@ -22,13 +21,9 @@ from msupply_dhis2.settings import Settings, Setup
 from msupply_dhis2.source import Source
 from msupply_dhis2.source.customers import customers_of
 from msupply_dhis2.state.delta.filter import DeltaFilter
-from msupply_dhis2.state.ordering.claims import Revision, revisions_of
 
 MOST_ROWS_NAMED = 10_000
 """How many rows that cannot be read are named: a table that is damaged as a whole must not fill the memory."""
-
-type ClaimValues = Callable[[Iterable[DataValue], Mapping[Metric, Revision]], None]
-"""Takes values before they are sent, with their revisions, so that nothing older replaces them in DHIS2."""
 
 _PAYLOADS_OF_A_STRIP = 8
 """At least, where only what changed is sent: so a payload that is not full, which each strip may end with, is rare."""
@@ -53,7 +48,7 @@ class Publisher:
 
     ``metrics`` is how many the step has: with option combos an org unit has as many values for one data element. In a dry
     run ``send`` is ``None``, and ``batches`` counts those that would have been sent. Without a ``delta``, which knows what
-    DHIS2 has, everything is sent.
+    DHIS2 has, everything is sent. ``claim`` takes values before they are sent, so that nothing older replaces them in DHIS2.
     """
 
     run_id: str
@@ -63,19 +58,14 @@ class Publisher:
     send: Callable[[Batch], None] | None
     age: Age | None = None
     delta: DeltaFilter | None = None
-    claim: ClaimValues | None = None
+    claim: Callable[[Iterable[DataValue]], None] | None = None
     while_off: bool = False
     batches: int = field(default=0, init=False)
     deletions: int = field(default=0, init=False)
     _strip: Strip = field(init=False)
-    _revisions: Mapping[Metric, Revision] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        """Begin the first strip; without an age, and where nothing is sent, nothing is claimed."""
-        if self.send is None or self.age is None:
-            self.claim = None
-        else:
-            self._revisions = revisions_of(self.age.snapshots, self.age.read_at)
+        """Begin the first strip."""
         self._strip = Strip(
             maximum_values=self.settings.items_per_payload,
             values_per_cell=self.metrics if self.settings.setup is Setup.CATEGORY_OPTION_COMBO else 1,
@@ -89,7 +79,7 @@ class Publisher:
         if self.delta is not None:
             # All, and before looking: what an older run notes from now on is superseded, what it noted before is seen.
             if self.claim is not None:
-                self.claim(computed.values, self._revisions)
+                self.claim(computed.values)
             to_send = self.delta.changed(computed.org_unit.code, computed.values, computed.uncertain)
         self._strip.add(to_send)
         if self._strip.is_full:
@@ -109,7 +99,7 @@ class Publisher:
     def _publish(self, strip: Strip, operation: Operation, *, is_last: bool) -> None:
         # With a delta all that is imported is claimed already.
         if self.claim is not None and (self.delta is None or operation is Operation.DELETE):
-            self.claim(chain.from_iterable(strip.org_units), self._revisions)
+            self.claim(chain.from_iterable(strip.org_units))
         make = partial(
             encode,
             run_id=self.run_id,

@@ -39,10 +39,9 @@ class DatePeriod(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that somebody has finalised.
+    """A document that somebody has finalised; of two about the same period the one with the higher ``rank`` counts.
 
-    Of two about the same period the one with the higher ``rank`` counts. ``is_from_dhis2``: it says itself that mSupply has
-    fetched it from there.
+    ``is_from_dhis2``: it says itself that mSupply has fetched it from there.
     """
 
     number: str
@@ -121,8 +120,7 @@ class ReportLine(NamedTuple):
 class PairReports:
     """What is known of one item at one customer.
 
-    ``supplied`` is what it was issued on each basis on which there was any movement, in millionths; ``None``: received is
-    taken from the reports.
+    ``supplied`` is what it was issued on each basis on which anything moved, in millionths; ``None``: reports tell it.
     """
 
     store: Store

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import batched
 
 from aws_lambda_powertools import Logger, Metrics
@@ -69,9 +68,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     asked = with_names(event)
     fields = asked.keys() if isinstance(asked, Mapping) else set[str]()
     try:
-        if "explain" in fields:
-            return compute.explain(asked)
-        result = compute.answer(asked)
+        answer = compute.explain(asked) if "explain" in fields else compute.told(compute.answer(asked))
     except MsupplyDhis2Error as error:
         compute.count("RunsFailed", int(ASKING.isdisjoint(fields)))
         failed = LogEvent.DATABASE_CHECKED if "check_database" in fields else LogEvent.RUN_FAILED
@@ -80,8 +77,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
             raise
         return _as_json(ComputeResult(status=Status.FAILED, message=str(error)))
     compute.count("RunsFailed", 0)
-    compute.report(result)
-    return _as_json(result)
+    return answer
 
 
 def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
@@ -196,10 +192,8 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         settings = self.read_settings()
         arrived = first_arrival(self.table, self._request_id, now)
         shard = whole_run(asked, instant_of_run(asked, arrived, self._calendar), self._request_id)
-        rows = rows_asked_for(asked, settings)
-        with RunRecorder(
-            self, shard, is_kept=(settings.use_dhis2 or asked.while_off) and bool(rows)
-        ) as recorder:
+        is_kept = bool(rows_asked_for(asked, settings)) and not asked.is_off(settings)
+        with RunRecorder(self, shard, is_kept=is_kept) as recorder:
             if recorder.is_stopped(since=arrived):
                 # AWS tries an invocation again that had failed before; whoever invokes anew means it.
                 result = results.stopped(results.of(shard))
@@ -221,9 +215,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         # Asked rarely, so that runs start without it.
         from msupply_dhis2.handlers.explain import explain_value  # noqa: PLC0415
 
-        answer = explain_value(self, event, self._calendar, self._open_database)
-        self.count("RunsFailed", 0)
-        return answer
+        return explain_value(self, event, self._calendar, self._open_database)
 
     def process_record(self, record: QueueRecord) -> bool:
         """Work a message of the queue of shards; return whether it is finished, otherwise it is to be delivered again."""
@@ -277,7 +269,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
             self._failed(shard, record, recorder, reason, type(error).__name__)
             return False
         if result.status not in NOTHING_DONE:
-            self.report(result)
+            self.told(result)
             self.count(
                 "ShardsStopped" if is_stopped else "ShardsFinished", len(shard.steps) if is_stopped else 1
             )
@@ -291,15 +283,10 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
             if recorder.is_stopped():
                 return results.stopped(results.of(shard))
             recorder.open([shard])
-        environment, scheme = self.environment, settings.data_element_id_scheme
+        environment, compare = self.environment, self._compare(settings, dry_run=shard.event.dry_run)
         ordering = OrderingTable(clients.table(environment.ordering_table_name), datetime.now(UTC))
         with BatchQueue(clients.sqs(), environment.queue_url, recorder.queued) as queue:
-            job = replace(
-                self._job(settings),
-                send=queue.send,
-                compare=self._compare(settings, dry_run=shard.event.dry_run),
-                claim=partial(ordering.claim, data_element_scheme=scheme, run_id=shard.run_id),
-            )
+            job = replace(self._job(settings), send=queue.send, compare=compare, ordering=ordering)
             result = job.run(shard)
         result = result.model_copy(update={"warnings": (*result.warnings, *ordering.faults())})
         if shard.is_whole_run:
@@ -405,28 +392,23 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         self, shard: Shard, record: QueueRecord, recorder: RunRecorder, reason: str, error: str
     ) -> None:
         """Have a shard delivered again; after the last time SQS itself moves it to the dead letters."""
-        wait, event, metric, number = (
-            queues.wait_seconds(record.delivery),
-            LogEvent.SHARD_FAILED,
-            "ShardsToTryAgain",
-            1,
-        )
-        then = f"Attempt {record.delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds"
-        if record.delivery >= DELIVERIES:
+        said, delivery = f"{shard.name} of the run {shard.run_id} failed: {reason}", record.delivery
+        if delivery < DELIVERIES:
+            wait = queues.wait_seconds(delivery)
+            said += f" Attempt {delivery} of {DELIVERIES}; it is tried again in {wait:,} seconds."
+            self.count("ShardsToTryAgain", 1)
+            self.log(LogEvent.SHARD_FAILED, ERROR, said, error=error)
+        else:
+            wait = 0
             recorder.failed(reason, for_good=True)
+            said += " It was the last attempt. Fix the cause, then redrive the dead-letter queue of shards."
             # The months that would have followed were planned too, and fail with it.
-            wait, event, metric, number = 0, LogEvent.MESSAGE_DEAD_LETTERED, "ShardsFailed", len(shard.steps)
-            then = (
-                f"It was the last of {DELIVERIES} attempts: it goes to the dead-letter queue. Fix the cause, then "
-                "redrive that queue"
-            )
-        self.count(metric, number)
-        said = f"{shard.name} of the run {shard.run_id} failed: {reason} {then}."
-        self.log(event, ERROR, said, error=error)
+            self.count("ShardsFailed", len(shard.steps))
+            self.log(LogEvent.MESSAGE_DEAD_LETTERED, ERROR, said, error=error)
         self.put_back(self.environment.shard_queue_url, record, wait)
 
-    def report(self, result: ComputeResult) -> None:
-        """Log and count what an invocation came to."""
+    def told(self, result: ComputeResult) -> dict[str, object]:
+        """Log and count what an invocation came to, and return it as JSON."""
         fields = result.model_dump(mode="json", exclude={"message", "skipped", "warnings", "mapped"})
         computed = LogEvent.RUN_COMPUTED if result.shard is None else LogEvent.SHARD_COMPUTED
         self.log(_EVENTS.get(result.status, computed), INFO, result.message, **fields)
@@ -446,6 +428,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
             self.count("BatchesComputed", result.batches)
             self.count("ValuesNotSentUnchanged", result.already_stored)
             self.count("ValuesVanished", result.vanished)
+        return _as_json(result)
 
 
 def _name_of_export(shard: Shard, month: str | None) -> str:
