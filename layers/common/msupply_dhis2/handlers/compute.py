@@ -401,7 +401,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         else:
             wait = 0
             recorder.failed(reason, for_good=True)
-            said += " It was the last attempt. Fix the cause, then redrive the dead-letter queue of shards."
+            said += " It was the last attempt: it goes to the dead-letter queue. Fix the cause, then redrive that queue."
             # The months that would have followed were planned too, and fail with it.
             self.count("ShardsFailed", len(shard.steps))
             self.log(LogEvent.MESSAGE_DEAD_LETTERED, ERROR, said, error=error)
