@@ -260,7 +260,7 @@ def test_two_metrics_one_data_element() -> None:
     items = [item("Amoxicillin", user_field_1="X", issued_id="SOH_X")]
     groups, _ = group_items(items, of.active_rows, of)
     ((_, claims),) = collisions(groups, of).items()
-    assert sorted(map(str, claims)) == ["Amoxicillin (issued)", "Amoxicillin (stock on hand)"]
+    assert sorted(claim.name for claim in claims) == ["Amoxicillin (issued)", "Amoxicillin (stock on hand)"]
 
 
 def test_never_in_one_org_unit() -> None:

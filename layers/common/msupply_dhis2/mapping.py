@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
-from typing import Self
+from typing import NamedTuple, Self
 
 from msupply_dhis2.domain.data_value import JOINED_BY, Column, DataValue, Identifier, Origin
 from msupply_dhis2.domain.metric import Metric
@@ -27,15 +27,11 @@ from msupply_dhis2.settings import DataElementRow, OptionComboField, Scheme, Set
 from msupply_dhis2.text import count, joined
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Claimant:
-    """An item group that would send a metric by an identifier."""
+class Claimant(NamedTuple):
+    """An item group that would send a metric by an identifier, and a name for both."""
 
     group: ItemGroup
-    metric: Metric
-
-    def __str__(self) -> str:
-        return f"{_named(self.group.items)} ({self.metric.label})"
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +200,7 @@ def collisions(groups: Iterable[ItemGroup], settings: Settings) -> dict[Identifi
     claimants: dict[Identifier, list[Claimant]] = defaultdict(list)
     for group, row in product(groups, settings.active_rows):
         if (identifier := identifier_of(settings, row, group)) is not None:
-            claimants[identifier].append(Claimant(group, row.metric))
+            claimants[identifier].append(Claimant(group, f"{_named(group.items)} ({row.metric.label})"))
     return {identifier: tuple(several) for identifier, several in claimants.items() if len(several) > 1}
 
 
@@ -218,7 +214,7 @@ def without_collisions(
     found = [
         Collision(identifier, tuple(sorted(here)))
         for identifier, claimants in colliding.items()
-        if len(here := [str(claimant) for claimant in claimants if id(claimant.group) in present]) > 1
+        if len(here := [each.name for each in claimants if id(each.group) in present]) > 1
     ]
     if not found:
         return values, []

@@ -21,7 +21,7 @@ from msupply_dhis2.compute.event import (
     rows_of_past,
 )
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan, read_mapped
-from msupply_dhis2.compute.result import ComputeResult
+from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import Shard, divide
 from msupply_dhis2.compute.values import (
     OrgUnitValues,
@@ -68,7 +68,7 @@ class ComputeJob:
         """Compute a whole run, or a shard of one; what a user can be told about leaves as an error of theirs only."""
         event, about = shard.event, result.of(shard)
         if event.is_off(self.settings):
-            return result.off(about)
+            return about.ended(Status.OFF)
         self.settings.require_complete()
         asked = rows_asked_for(event, self.settings)
         rows = rows_of_past(asked) if event.months or shard.step.month else asked
@@ -85,7 +85,7 @@ class ComputeJob:
             about = result.about_mapped(about, mapped, self.settings, shard, left_out)
             rows = [each for each in rows if each[0].metric not in mapped.catalogue.missing_metrics]
             if not rows:
-                return result.all_missing(about)
+                return about.ended(Status.NOTHING_TO_DO)
             shard, *others = self._divided(shard, plan, rows, source)
             if others:
                 return result.planned(about, [shard, *others])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,6 +34,16 @@ class Status(StrEnum):
     DATABASE_REACHED = "database reached"
     STOPPED = "stopped"
     FAILED = "failed"
+
+
+_SAID = {
+    Status.OFF: "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
+    "(make settings); a dry run computes without it, and a manual event with while_off: true sends by hand.",
+    Status.STOPPED: "The run was stopped: nothing more of it is computed. To send the rest, invoke compute with the run's "
+    "event again.",
+    Status.NOTHING_TO_DO: "mSupply's database lacks what all metrics of this run need. The log names it.",
+}
+"""What is said where nothing was computed, if nothing else is."""
 
 
 class ComputeResult(BaseModel):
@@ -77,9 +88,10 @@ class ComputeResult(BaseModel):
     mapped: MappedNames | None = None
     to_follow: tuple[Shard, ...] = Field(default=(), exclude=True)
 
-    def ended(self, status: Status, message: str, **facts: object) -> "ComputeResult":
+    def ended(self, status: Status, message: str | None = None, **facts: object) -> Self:
         """Return it with how it ended, and with more facts."""
-        return self.model_copy(update={"status": status, "message": message, **facts})
+        said = _SAID[status] if message is None else message
+        return self.model_copy(update={"status": status, "message": said, **facts})
 
 
 def of(shard: Shard) -> ComputeResult:
@@ -192,30 +204,6 @@ def planned(about: ComputeResult, shards: Sequence[Shard]) -> ComputeResult:
     if len(steps) > 1:
         message += f" Each does {count(len(steps), 'step')}, one after the other: {named(steps)}."
     return about.ended(Status.PLANNED, message, shards=len(shards), to_follow=tuple(shards))
-
-
-def off(about: ComputeResult) -> ComputeResult:
-    """Return that nothing is computed, because Use DHIS2 is off."""
-    return about.ended(
-        Status.OFF,
-        "Use DHIS2 is off in the settings: nothing was computed or sent. To send, write use_dhis2: true there "
-        "(make settings); a dry run computes without it, and a manual event with while_off: true sends by hand.",
-    )
-
-
-def stopped(about: ComputeResult) -> ComputeResult:
-    """Return that nothing is computed, because somebody stopped the run."""
-    return about.ended(
-        Status.STOPPED,
-        f"The run {about.run_id} was stopped: nothing more of it is computed. To send the rest, invoke compute with the "
-        "run's event again.",
-    )
-
-
-def all_missing(about: ComputeResult) -> ComputeResult:
-    """Return that the database lacks what the metrics need."""
-    message = "mSupply's database lacks what all metrics of this run need. The log names it."
-    return about.ended(Status.NOTHING_TO_DO, message)
 
 
 def nothing_to_do(about: ComputeResult, event: ComputeEvent, asked: Rows) -> ComputeResult:

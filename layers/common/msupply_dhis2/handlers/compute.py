@@ -196,7 +196,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
         with RunRecorder(self, shard, is_kept=is_kept) as recorder:
             if recorder.is_stopped(since=arrived):
                 # AWS tries an invocation again that had failed before; whoever invokes anew means it.
-                result = results.stopped(results.of(shard))
+                result = results.of(shard).ended(Status.STOPPED)
                 recorder.failed(result.message, for_good=True)
                 return result
             recorder.begin()
@@ -281,7 +281,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
             return self._export(shard, settings)
         if not shard.is_whole_run:
             if recorder.is_stopped():
-                return results.stopped(results.of(shard))
+                return results.of(shard).ended(Status.STOPPED)
             recorder.open([shard])
         environment, compare = self.environment, self._compare(settings, dry_run=shard.event.dry_run)
         ordering = OrderingTable(clients.table(environment.ordering_table_name), datetime.now(UTC))
