@@ -674,3 +674,11 @@ def test_no_read_by_default(connect: Connect) -> None:
         settings, session = settings_of(dhis2.url), connect(dhis2)
         push(batch_of([value_of("SOH_item0")], settings), session, settings=settings)
         assert not [r for r in dhis2.requests if r.method == "GET" and r.path.endswith("dataValueSets")]
+
+
+def test_no_zeros_and_little_time(connect: Connect) -> None:
+    with StandIn(metadata_of(3), version="2.42", now=NOW) as dhis2:
+        settings, session = settings_of(dhis2.url), connect(dhis2)
+        batch = batch_of([value_of("SOH_item0", "5")], settings)
+        result = push(batch, session, settings=settings, seconds_left=lambda: 30.0 if dhis2.values else 300.0)
+    assert (result.counts.stored, result.failure) == (1, None)

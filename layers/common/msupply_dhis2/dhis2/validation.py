@@ -53,7 +53,6 @@ class Validator:
     def __init__(
         self,
         client: ReadsDhis2,
-        *,
         data_set_id: str,
         schemes: Schemes,
         option_combo_field: OptionComboField,

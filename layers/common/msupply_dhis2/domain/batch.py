@@ -114,6 +114,11 @@ class Header(Destination):
     while_off: bool = False
     """Somebody has sent it by hand although Use DHIS2 was off."""
 
+    @property
+    def deletes(self) -> bool:
+        """Whether DHIS2 is to delete the values."""
+        return self.operation is Operation.DELETE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch(Header):

@@ -12,7 +12,7 @@ from msupply_dhis2.aws.environment import PushEnvironment
 from msupply_dhis2.aws.queues import QueueRecord
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.importer import AdaptiveBatchSize
-from msupply_dhis2.domain.batch import Batch, Message, Operation
+from msupply_dhis2.domain.batch import Batch, Message
 from msupply_dhis2.domain.log_record import LogRecord
 from msupply_dhis2.domain.reading import shown
 from msupply_dhis2.errors import AwsError, Dhis2AuthenticationError, Dhis2PermanentError
@@ -146,7 +146,7 @@ class BatchPush:
         batch = self._batch
         if not settings.use_dhis2 and not batch.while_off:
             return not_sent(left, SWITCHED_OFF)
-        if batch.operation is Operation.DELETE and not settings.delete_vanished:
+        if batch.deletes and not settings.delete_vanished:
             return not_sent(left, NOT_DELETED, operation="delete")
         if batch.read_at is not None and self._began - batch.read_at > SENT_WITHIN:
             return too_old(batch)
@@ -163,10 +163,9 @@ class BatchPush:
         said, wanted = (f"{shown(name)} ({scheme.value})" for name, scheme in (its_own, chosen))
         periods = ", ".join(sorted({value.period for value in self._batch.values}))
         return (
-            f"These values are for the data set {said}, but the settings (data_set_id, data_set_id_scheme) send only "
-            f"to {wanted}. "
-            f"If the settings are right, compute the periods again ({periods}): the new values replace these. If "
-            f"{said} is right, write it into the settings again (make settings), then send the dead letters again."
+            f"These values are for the data set {said}, but the settings (data_set_id, data_set_id_scheme) send only to "
+            f"{wanted}. If the settings are right, compute the periods again ({periods}). If {said} is right, write it "
+            "into the settings again (make settings), then send the dead letters again."
         ), "OtherDataSet"
 
     def _in_flight(self) -> AbstractContextManager[Ending]:

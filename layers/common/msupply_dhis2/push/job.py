@@ -1,8 +1,9 @@
 """Push: a batch from the queue goes to DHIS2, and each of its values gets an outcome.
 
 In this order: what cannot fit is rejected locally, by DHIS2's metadata; what is unchanged is left out, where reading it
-costs less than importing it; the rest is sent, and what refuses a whole call is found; zeros that the server would drop are sent only where they remove something stale; what DHIS2 does
-not account for is read back. Where the metadata may not be read, sending goes on without.
+costs less than importing it; the rest is sent, and what refuses a whole call is found; zeros that the server would drop
+are sent only where they remove something stale; what DHIS2 does not account for is read back. Where the metadata may not
+be read, sending goes on without.
 
 A delete reads first: only what stands in DHIS2 as it was sent is deleted, and what is gone already is done. A value
 that somebody else has entered meanwhile is left alone. Where nothing may be read, DHIS2 is asked to delete them all.
@@ -29,7 +30,7 @@ from msupply_dhis2.dhis2.importer import AdaptiveBatchSize, Calls, send
 from msupply_dhis2.dhis2.metadata import read_stored
 from msupply_dhis2.dhis2.validation import Validator
 from msupply_dhis2.dhis2.value_rules import Validated
-from msupply_dhis2.domain.batch import Batch, Operation
+from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.choices import OptionComboField
 from msupply_dhis2.domain.data_value import is_same
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
@@ -79,16 +80,9 @@ class Dhis2Session:
 
     def validator(self, batch: Batch, option_combo_field: OptionComboField) -> Validator:
         """Return what knows the metadata of the batch's data set."""
-        schemes = schemes_of(batch)
-        kind = (batch.data_set_id, schemes, option_combo_field)
+        kind = batch.data_set_id, schemes_of(batch), option_combo_field
         if kind not in self._validators:
-            self._validators[kind] = Validator(
-                self.client,
-                data_set_id=batch.data_set_id,
-                schemes=schemes,
-                option_combo_field=option_combo_field,
-                clock=self.clock,
-            )
+            self._validators[kind] = Validator(self.client, *kind, clock=self.clock)
         return self._validators[kind]
 
 
@@ -138,7 +132,7 @@ def push(
     if result.waiting and result.failure is None:
         # Whoever gave the batch would take it for finished. Raised, it comes back whole.
         raise RuntimeError(
-            f"{result.waiting} values of batch {batch.batch_id} have no outcome, and nothing says why"
+            f"{result.waiting} values of batch {batch.batch_id} have no outcome, without a reason"
         )
     result.may_still_be_applied &= result.failure is not None
     if not job.deletes:
@@ -162,10 +156,9 @@ class _Push:
         self._session = session
         self._settings = settings
         self._seconds_left = seconds_left
-        self.deletes = result.batch.operation is Operation.DELETE
-        self.values = {
-            place: each for place, each in enumerate(result.batch.values) if place not in result.done
-        }
+        self.deletes = result.batch.deletes
+        values = enumerate(result.batch.values)
+        self.values = {place: value for place, value in values if place not in result.done}
         self.validator = session.validator(result.batch, settings.option_combo_field)
         self._rows: dict[int, SentValue] = {}
         """What fits the metadata, or may, also where it need not be sent."""
@@ -374,6 +367,8 @@ class _Push:
 
     def _stored(self, places: Collection[int]) -> dict[int, str] | None:
         """Read what stands in DHIS2 for these values; ``None`` where it may not be read, raise where it cannot just now."""
+        if not places:
+            return {}
         if not self._is_known:
             return None
         if isinstance(self._result.failure, Dhis2AuthenticationError):
@@ -432,8 +427,8 @@ class _Push:
         if limit is not None and limit < setting and (limit_before is None or limit < limit_before):
             self._warn(
                 LogEvent.CALLS_REDUCED,
-                f"Calls of up to {setting:,} values are too large for this DHIS2 or the proxy before it: they now "
-                f"hold at most {limit:,}. If this goes on, set No. of items per payload to {limit:,}.",
+                f"Calls of {setting:,} values are too large for this DHIS2 or the proxy before it: they now hold at most "
+                f"{limit:,}. If this goes on, set No. of items per payload to {limit:,}.",
                 values_per_call=limit,
             )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from msupply_dhis2.dhis2.error_catalogue import CALL_REFUSED, UNACCOUNTED, explain
 from msupply_dhis2.dhis2.import_summary import ImportSummary
 from msupply_dhis2.dhis2.importer import Imported
-from msupply_dhis2.domain.batch import Batch, Operation
+from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.data_value import DataValue
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.domain.outcome import Counts, Extent, OutcomeKind, Reason, RejectedRow, ValueOutcome
@@ -68,20 +68,16 @@ class BatchResult(Imported):
         return (
             _batch_line(self),
             *self.remarks,
-            *(_value_line(value, outcome, deletes=self._deletes) for value, outcome in certain),
+            *(_value_line(value, outcome, deletes=self.batch.deletes) for value, outcome in certain),
         )
 
     @property
     def rejected_rows(self) -> tuple[RejectedRow, ...]:
         """The values that got their outcome just now and are, perhaps, not in DHIS2, in the order of the batch."""
         return tuple(
-            RejectedRow(value, _name(outcome, deletes=self._deletes), outcome.reasons or (_UNCLEAR,))
+            RejectedRow(value, _name(outcome, deletes=self.batch.deletes), outcome.reasons or (_UNCLEAR,))
             for value, outcome in self._not_applied()
         )
-
-    @property
-    def _deletes(self) -> bool:
-        return self.batch.operation is Operation.DELETE
 
     def _not_applied(self) -> Iterator[tuple[DataValue, ValueOutcome]]:
         values = self.batch.values
@@ -112,7 +108,7 @@ def unclear_lines(batch: Batch, call: ImportSummary) -> Iterator[LogRecord]:
     """Yield the lines of a call of which DHIS2 does not account for all values, and which ones could not be read."""
     unaccounted = Counts.of(call.outcomes.values()).unaccounted
     fields: dict[str, object] = {"unaccounted": unaccounted}
-    if batch.operation is Operation.DELETE:
+    if batch.deletes:
         fields["operation"] = "delete"
         message = (
             f"DHIS2 neither deleted nor rejected {count(unaccounted, 'value')}, and it could not be read back whether "
@@ -138,7 +134,7 @@ def unclear_lines(batch: Batch, call: ImportSummary) -> Iterator[LogRecord]:
 
 
 def _batch_line(result: BatchResult) -> LogRecord:
-    counts, is_delete = result.counts, result.batch.operation is Operation.DELETE
+    counts, is_delete = result.counts, result.batch.deletes
     fields: dict[str, object] = {"sent": counts.sent, **counts.by_name()}
     del fields["deleted"]
     if result.answered:
