@@ -137,9 +137,9 @@ class Memory(DeltaTable):
         self.units.get(sum(len(self.contents[key][1]) for key in there), consistent=False)
         return iter([org_unit for _, org_unit in there])
 
-    def receipts(self, records: Iterable[Record]) -> Receipts:
+    def receipts(self, record: Record) -> Receipts:
         """Return the receipts of what is on its way."""
-        batches = {batch for record in records for batch in record.attempts()}
+        batches = set(record.attempts())
         for _ in batches:
             self.units.get(0)
         return {batch: self.applied[batch] for batch in batches}

@@ -5,15 +5,11 @@ time-out, without a word about the cause.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
 
-from msupply_dhis2.aws.dynamodb import wait_where_busy
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
+from msupply_dhis2.aws.dynamodb import Table, wait_where_busy
 
 ASK_COMPUTE_SECONDS = 20
 """Enough for a cold start of compute and its time-out for the database."""
@@ -35,7 +31,7 @@ lambda_ = cache(lambda: boto3.client("lambda", config=_CONFIG_OF_COMPUTE))
 
 
 @cache
-def table(name: str) -> "Table":
+def table(name: str) -> Table:
     """Return the table of all that is remembered from one invocation to the next."""
     table = boto3.resource("dynamodb", config=_CONFIG).Table(name)
     wait_where_busy(table.meta.client)

@@ -21,7 +21,7 @@ from msupply_dhis2.errors import AwsBusyError
 if TYPE_CHECKING:
     from boto3.dynamodb.conditions import ConditionBase
     from botocore.client import BaseClient
-    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_dynamodb import service_resource
 
 ATTEMPTS = 10
 
@@ -30,6 +30,9 @@ KEYS_IN_ONE_CALL = 100
 
 CHANGES_IN_ONE_CALL = 100
 """What TransactWriteItems takes."""
+
+type Table = service_resource.Table
+"""A table as boto3 gives it."""
 
 type Binary = Annotated[bytes, BeforeValidator(lambda held: getattr(held, "value", held))]
 """Bytes, which boto3 gives in a class of its own."""
@@ -141,7 +144,7 @@ def row_of[Row](kind: TypeAdapter[Row], held: object) -> Row | None:
         return None
 
 
-def change_item(table: "Table", change: Change) -> bool:
+def change_item(table: Table, change: Change) -> bool:
     """Change an item; ``False`` where a condition is not met, and nothing was changed."""
     with _faults("changing", table):
         try:
@@ -151,13 +154,13 @@ def change_item(table: "Table", change: Change) -> bool:
     return True
 
 
-def change_and_read(table: "Table", change: Change) -> Mapping[str, Any]:
+def change_and_read(table: Table, change: Change) -> Mapping[str, Any]:
     """Change an item without any condition, and return it as it is then."""
     with _faults("changing", table):
         return table.update_item(**change.arguments(), ReturnValues="ALL_NEW")["Attributes"]
 
 
-def change_items(table: "Table", changes: Sequence[Change]) -> frozenset[int]:
+def change_items(table: Table, changes: Sequence[Change]) -> frozenset[int]:
     """Change several items of a table, 100 at most and each of them once, or none of them.
 
     Return the indexes of the changes whose conditions are not met; where there is any, nothing was changed.
@@ -178,20 +181,20 @@ def change_items(table: "Table", changes: Sequence[Change]) -> frozenset[int]:
     return frozenset()
 
 
-def busy(table: "Table") -> AwsBusyError:
+def busy(table: Table) -> AwsBusyError:
     """Return the fault of what was tried again and again, because others change the same items all the time."""
     return AwsBusyError(
         f"Other functions changed the same rows of the table {table.name} all the time. Try again later."
     )
 
 
-def read_item(table: "Table", key: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def read_item(table: Table, key: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Read an item by its key, consistently; ``None`` where there is none."""
     with _faults("reading", table):
         return table.get_item(Key=key, ConsistentRead=True).get("Item")
 
 
-def read_items(table: "Table", keys: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def read_items(table: Table, keys: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Yield the items of these keys, read consistently, as many as there are of them."""
     for part in batched(keys, KEYS_IN_ONE_CALL, strict=False):
         asked: Any = {table.name: {"Keys": list(part), "ConsistentRead": True}}
@@ -212,7 +215,7 @@ def read_items(table: "Table", keys: Iterable[Mapping[str, Any]]) -> Iterator[Ma
 
 
 def query_items(
-    table: "Table",
+    table: Table,
     condition: "ConditionBase",
     **options: Any,  # noqa: ANN401 - as ``query`` takes them
 ) -> Iterator[Mapping[str, Any]]:
@@ -226,7 +229,7 @@ def query_items(
         options["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
-def _faults(doing: str, table: "Table") -> AbstractContextManager[None]:
+def _faults(doing: str, table: Table) -> AbstractContextManager[None]:
     return aws_faults(f"{doing} the table {table.name}", table.meta.client)
 
 

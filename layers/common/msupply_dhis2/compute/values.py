@@ -173,8 +173,8 @@ class Tally:
         said += sentences(self.not_sent)
         if publisher.delta is not None:
             said += publisher.delta.warnings()
-            self.already_stored += publisher.delta.found.unchanged
-            self.vanished += publisher.delta.found.vanished.total()
+            self.already_stored += publisher.delta.unchanged
+            self.vanished += publisher.delta.vanished.total()
         self.notes += [f"{month}{each}" for each in said]
         self.collided += [f"{month}{what.sentence(number)}" for what, number in self.collisions.items()]
         self.batches += publisher.batches

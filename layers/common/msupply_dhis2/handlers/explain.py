@@ -50,7 +50,7 @@ def _acknowledged(
         return
     records = DeltaTable(clients.table(compute.environment.delta_table_name), compute.runs_table, now)
     record = records.read(target_of(settings), period, org_unit)
-    record.settle(records.receipts([record]), now.timestamp())
+    record.settle(records.receipts(record), now.timestamp())
     combos = value["category_option_combo"], value["attribute_option_combo"]
     entry = record.entries.get((str(value["data_element"]), *combos))
     if entry is None or entry.acknowledged is None:

@@ -8,17 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from pydantic import AwareDatetime, TypeAdapter
 
-from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item, row_of
+from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, Table, busy, change_item, read_item, row_of
 from msupply_dhis2.dhis2.models import ReadsDhis2
 from msupply_dhis2.errors import DamagedRowError, Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
 
 FAILURES_TO_OPEN = 3
 """So many in a row, of any messages, open the breaker: one or two may be a restart that is over in a minute."""
@@ -61,8 +58,7 @@ class Login:
     user: str
     fingerprint: str
     version: str
-    """Of the secret. The same credentials entered anew are a new login: so an account that was unlocked in DHIS2 is tried
-    again once its password is entered again."""
+    """Of the secret. The same credentials entered anew are a new login, so that an account that was unlocked is tried again."""
 
     @classmethod
     def of(cls, url: str, credentials: Dhis2Credentials) -> Self:
@@ -95,10 +91,9 @@ class Breaker:
         return timedelta() if self.since is None or self.state is State.CLOSED else now - self.since
 
     def wait(self, now: datetime) -> timedelta:
-        """Return how long a message waits for its next delivery: a quarter of the time since the first failure.
+        """Return how long a message waits for its next delivery: a quarter of the time for which values have not flowed.
 
-        So a message is put back about 265 times in ten days, whatever the cause, and values flow again within a quarter of
-        the time for which they did not.
+        So it is put back about 265 times in ten days, whatever the cause, and values flow again within that quarter.
         """
         return min(LONGEST_WAIT, max(SHORTEST_WAIT, self.age(now) / 4))
 
@@ -126,7 +121,7 @@ class Breaker:
         """Note that DHIS2 has answered a push: it is not down."""
         if self.state in {State.BY_HAND, State.LOGIN_REFUSED}:
             return replace(self, failures=0)
-        return _closed(self)
+        return self._closed()
 
     # What push, a connection test and the probe meet
 
@@ -144,16 +139,16 @@ class Breaker:
         """Note that DHIS2 has refused a login, now or earlier."""
         if self.state is State.LOGIN_REFUSED and login in self.refused:
             return self
-        others = tuple(each for each in self.refused if each != login)
-        refusing = replace(self, refused=(*others, login)[-MOST_REFUSED_LOGINS:], since=self.since or now)
+        refused = *self._without(login), login
+        refusing = replace(self, refused=refused[-MOST_REFUSED_LOGINS:], since=self.since or now)
         if self.state is State.BY_HAND:
             return refusing
         return replace(refusing, state=State.LOGIN_REFUSED, message=message, trial_until=None)
 
     def login_accepted(self, login: Login) -> "Breaker":
         """Note that DHIS2 has accepted a login: values flow again, or where DHIS2 was down one message is tried."""
-        accepted = replace(self, refused=tuple(each for each in self.refused if each != login))
-        return _resumed(accepted) if self.state in {State.LOGIN_REFUSED, State.DHIS2_DOWN} else accepted
+        accepted = replace(self, refused=self._without(login))
+        return accepted.resumed() if self.state in {State.LOGIN_REFUSED, State.DHIS2_DOWN} else accepted
 
     # What a person does
 
@@ -164,17 +159,18 @@ class Breaker:
 
     def closed_by_hand(self) -> "Breaker":
         """Send again what was stopped by hand, with one message first where DHIS2 was down meanwhile."""
-        return _resumed(self) if self.state is State.BY_HAND else self
+        return self.resumed() if self.state is State.BY_HAND else self
 
+    def resumed(self) -> "Breaker":
+        """Let values flow again, or one message where DHIS2 was down."""
+        was_down = self.failures >= FAILURES_TO_OPEN
+        return replace(self, state=State.HALF_OPEN) if was_down else self._closed()
 
-def _resumed(breaker: Breaker) -> Breaker:
-    return (
-        replace(breaker, state=State.HALF_OPEN) if breaker.failures >= FAILURES_TO_OPEN else _closed(breaker)
-    )
+    def _closed(self) -> "Breaker":
+        return Breaker(refused=self.refused, login_until=self.login_until, version=self.version)
 
-
-def _closed(breaker: Breaker) -> Breaker:
-    return replace(breaker, state=State.CLOSED, message="", since=None, failures=0, trial_until=None)
+    def _without(self, login: Login) -> tuple[Login, ...]:
+        return tuple(each for each in self.refused if each != login)
 
 
 class Changed(NamedTuple):
@@ -200,7 +196,7 @@ class BreakerTable:
     Every method raises an ``AwsError`` where the table refused, or the row is damaged.
     """
 
-    def __init__(self, table: "Table", tell: Callable[[Changed], None]) -> None:
+    def __init__(self, table: Table, tell: Callable[[Changed], None]) -> None:
         self._table = table
         self._tell = tell
 

@@ -9,13 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from msupply_dhis2.aws.dynamodb import Change, change_item, read_item
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
+from msupply_dhis2.aws.dynamodb import Change, Table, change_item, read_item
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Remembered:
 
 
 def record_success(
-    table: "Table", url: str, username: str, instant: datetime, titles: Mapping[str, str | None] | None = None
+    table: Table, url: str, username: str, instant: datetime, titles: Mapping[str, str | None] | None = None
 ) -> None:
     """Remember when (aware) DHIS2 answered this user; an older instant never replaces a newer one.
 
@@ -44,13 +41,13 @@ def record_success(
     change_item(table, change.set(titles or {}).if_below(of_user, written))
 
 
-def last_success(table: "Table", url: str, username: str) -> datetime | None:
+def last_success(table: Table, url: str, username: str) -> datetime | None:
     """Return the instant of the last successful connection of a user, aware and in UTC, or ``None``."""
     instant = _read(table, url).get(_of_user(username))
     return datetime.fromisoformat(str(instant)) if instant else None
 
 
-def last_of_any(table: "Table", url: str) -> Remembered | None:
+def last_of_any(table: Table, url: str) -> Remembered | None:
     """Return the last successful connection of whichever user, or ``None``."""
     item = _read(table, url)
     if "last_success" not in item:
@@ -59,13 +56,13 @@ def last_of_any(table: "Table", url: str) -> Remembered | None:
     return Remembered(datetime.fromisoformat(str(item["last_success"])), str(item["user"]), **titles)
 
 
-def read_call_limit(table: "Table", url: str) -> int | None:
+def read_call_limit(table: Table, url: str) -> int | None:
     """Return how many values a call may hold at this DHIS2, or ``None`` where the setting alone decides."""
     limit = _read(table, url).get("values_in_a_call")
     return int(limit) if isinstance(limit, Decimal) and limit >= 1 else None
 
 
-def remember_call_limit(table: "Table", url: str, limit: int | None) -> None:
+def remember_call_limit(table: Table, url: str, limit: int | None) -> None:
     """Remember how many values a call may hold at this DHIS2; ``None`` forgets it."""
     change_item(table, Change(_key(url)).set({"values_in_a_call": limit}))
 
@@ -75,7 +72,7 @@ def written_in(instant: datetime, time_zone: ZoneInfo) -> str:
     return f"{instant.astimezone(time_zone):%Y-%m-%d %H:%M} ({time_zone.key})"
 
 
-def _read(table: "Table", url: str) -> Mapping[str, Any]:
+def _read(table: Table, url: str) -> Mapping[str, Any]:
     return read_item(table, _key(url)) or {}
 
 

@@ -37,8 +37,7 @@ BROKE_OFF = (
 NOT_UNDERSTOOD = "It was delivered to another version of msupply-dhis2, which did not understand it. This one does: send it again."
 
 _HIDDEN = timedelta(minutes=15)
-"""What is looked at is hidden so long, if it cannot be shown again at once: as long as any function runs, so that none is
-seen twice."""
+"""What is looked at is hidden as long as any function runs, so that none is seen twice."""
 
 _WAIT_SECONDS = 1
 """Without waiting a queue may say that it is empty though it is not."""
@@ -62,14 +61,15 @@ class DeadLetter(NamedTuple):
 class Walk:
     """What a walk through the queue of dead letters did.
 
-    ``unreadable`` messages cannot be sent; ``faults`` tell, a sentence each, what could not be looked at. The walk
-    ``is_all`` where every message of the queue was looked at.
+    ``unreadable`` messages cannot be sent; ``faults`` tell, a sentence each, what could not be looked at. ``copies`` has the
+    copy of each message, by its name, that the queue keeps. The walk ``is_all`` where every message of the queue was looked at.
     """
 
     sent: list[DeadLetter] = field(default_factory=list)
     expired: list[DeadLetter] = field(default_factory=list)
     unreadable: int = 0
     faults: list[str] = field(default_factory=list)
+    copies: dict[str, str] = field(default_factory=dict)
     is_all: bool = False
 
 
@@ -119,12 +119,11 @@ class DeadLetters:
         # What another walk broke off with is hidden for a while, and is not looked at.
         _, hidden = visible_and_hidden(self.client, self.dead_letter_queue_url)
         handles: dict[str, str] = {}
-        copies: dict[str, str] = {}
         try:
             for message in self._receive_all(walk):
                 handles[message["MessageId"]] = message["ReceiptHandle"]
                 try:
-                    if self._visit(message, copies, walk, is_chosen):
+                    if self._visit(message, walk, is_chosen):
                         self._delete(message)
                         del handles[message["MessageId"]]
                 except (AwsRefusedError, DamagedRowError) as error:
@@ -134,24 +133,20 @@ class DeadLetters:
             self._show(handles.values())
         walk.is_all = walk.is_all and not hidden
         if walk.is_all:
-            self._expire(now, copies, walk)
+            self._expire(now, walk)
         return walk
 
     def _visit(
         self,
         received: "MessageTypeDef",
-        copies: dict[str, str],
         walk: Walk,
         is_chosen: Callable[[str, DeadLetterReason], bool] | None,
     ) -> bool:
-        """Do with a message what is to be done; return whether it may be deleted.
-
-        ``copies``: which copy of each message, by its name, the queue is to keep.
-        """
+        """Do with a message what is to be done; return whether it may be deleted."""
         body, attempt_id = received["Body"], _attribute(received, ATTEMPT_ID) or received["MessageId"]
         batch, reason = _read(received)
         message, now = _message(body, batch, attempt_id), datetime.now(UTC)
-        if copies.setdefault(message.name, received["MessageId"]) != received["MessageId"]:
+        if walk.copies.setdefault(message.name, received["MessageId"]) != received["MessageId"]:
             return True
         before = self.runs.read(message, now)
         if batch is not None and len(before.settled) == len(batch.values):
@@ -171,10 +166,10 @@ class DeadLetters:
         if before.counter == "dead" and _attribute(received, "reason"):
             walk.unreadable += batch is None
             return False
-        copies[message.name] = self.dead_letter(body, batch, attempt_id, reason)
+        walk.copies[message.name] = self.dead_letter(body, batch, attempt_id, reason)
         return True
 
-    def _expire(self, now: datetime, copies: dict[str, str], walk: Walk) -> None:
+    def _expire(self, now: datetime, walk: Walk) -> None:
         """Note of all that the queue no longer has that it is expired.
 
         What is younger than the queue's 14 days may be on the queue of batches: the console sends dead letters again too.
@@ -184,7 +179,7 @@ class DeadLetters:
         may_be_sent_again = depth(self.client, self.queue_url) > 0
         for message, before in rows:
             letter = _letter(message, before)
-            if letter is None or letter.reason.is_expired or message.name in copies:
+            if letter is None or letter.reason.is_expired or message.name in walk.copies:
                 continue
             age = now - letter.reason.at
             if age > KEPT_FOR or (age > _HIDDEN and not may_be_sent_again):

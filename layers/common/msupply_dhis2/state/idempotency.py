@@ -1,20 +1,17 @@
 """What is done once, however often AWS invokes: an invocation's instant, and the steps of shards. Rows of the stack's table.
 
-A manual push without ``as_of`` is about the instant at which it was asked for. AWS repeats an asynchronous invocation that
-failed, and a retry must ask for the same numbers: so the first arrival of each request id is kept for the few days in which
-a retry can come. A queue may deliver a shard twice, and the invocation that planned may be repeated as a whole: so each
-step of a shard is taken before it is worked, by one invocation at a time, and noted when it is finished.
+A manual push without ``as_of`` is about the instant at which it was asked for; where AWS repeats the invocation, the retry must
+ask for the same numbers. A queue may deliver a shard twice, and the invocation that planned may be repeated: so each step of a
+shard is taken before it is worked, by one invocation at a time, and noted when it is finished.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
-from msupply_dhis2.aws.dynamodb import Change, change_and_read, change_item, read_item
+from pydantic import AwareDatetime, TypeAdapter
+
+from msupply_dhis2.aws.dynamodb import Change, Table, change_and_read, change_item, read_item, row_of
 from msupply_dhis2.errors import DamagedRowError
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
 
 ARRIVALS_KEPT_FOR = timedelta(days=7)
 
@@ -25,7 +22,7 @@ WORKED_FOR = timedelta(minutes=16)
 """Longer than an invocation lives: what was taken so long ago, and not finished, is free again."""
 
 
-def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
+def first_arrival(table: Table, request_id: str, now: datetime) -> datetime:
     """Return when the invocation with this request id was first seen: ``now`` (aware) the first time, and that ever after."""
     change = Change({"id": f"invocation#{request_id}"})
     change.set_once({"arrived": now.isoformat()}).keep_until(now + ARRIVALS_KEPT_FOR, once=True)
@@ -39,36 +36,35 @@ def first_arrival(table: "Table", request_id: str, now: datetime) -> datetime:
 class Taken:
     """Whether a step was taken: not where it was finished before, nor where another works it, until ``free_at`` at most."""
 
-    finished: bool = False
-    free_at: datetime | None = None
+    finished: str = ""
+    free_at: AwareDatetime | None = None
 
 
-def take(table: "Table", step: str, now: datetime) -> Taken:
+_TAKEN = TypeAdapter(Taken)
+
+
+def take(table: Table, step: str, now: datetime) -> Taken:
     """Take the next step of a shard, unless it is finished or another invocation works it; ``now`` is aware."""
     seconds = int(now.timestamp())
     change = Change(_key(step)).set({"free_at": seconds + int(WORKED_FOR.total_seconds())})
     change.keep_until(now + SHARDS_KEPT_FOR).if_absent("finished").if_below("free_at", seconds + 1)
     if change_item(table, change):
         return Taken()
-    item = read_item(table, _key(step)) or {}
-    if "finished" in item:
-        return Taken(finished=True)
     # Nothing there: whoever worked it has let go of it since.
-    free_at = item.get("free_at", seconds)
-    try:
-        return Taken(free_at=datetime.fromtimestamp(int(str(free_at)), now.tzinfo))
-    except (ValueError, OverflowError, OSError) as error:
+    taken = row_of(_TAKEN, {"free_at": seconds, **(read_item(table, _key(step)) or {})})
+    if taken is None:
         raise DamagedRowError(
             f"The row {_key(step)['id']} of the stack's table is damaged. Delete it: the shard is worked again."
-        ) from error
+        )
+    return taken
 
 
-def let_go(table: "Table", step: str) -> None:
+def let_go(table: Table, step: str) -> None:
     """Let go of a step that was taken and could not be finished, so that the next attempt need not wait."""
     change_item(table, Change(_key(step)).remove("free_at"))
 
 
-def note_finished(table: "Table", step: str, now: datetime) -> None:
+def note_finished(table: Table, step: str, now: datetime) -> None:
     """Note that a step of a shard is finished: its batches, and the message with the rest, are on their queues."""
     change = Change(_key(step)).set({"finished": now.isoformat()}).keep_until(now + SHARDS_KEPT_FOR)
     change_item(table, change.remove("free_at"))

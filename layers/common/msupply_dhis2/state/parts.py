@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from boto3.dynamodb.conditions import Key
 from pydantic import TypeAdapter
@@ -17,6 +17,7 @@ from msupply_dhis2.aws.dynamodb import (
     ATTEMPTS,
     CHANGES_IN_ONE_CALL,
     Change,
+    Table,
     busy,
     change_items,
     query_items,
@@ -25,9 +26,6 @@ from msupply_dhis2.aws.dynamodb import (
 )
 from msupply_dhis2.state.message import utc
 from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, Part, run_key
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
 
 MOST_ROWS_NOTED = 20
 """How many rows of mSupply's database that cannot be read a run names."""
@@ -40,7 +38,7 @@ _CAME_TO = TypeAdapter(Part)
 class Parts:
     """The rows of parts in the table of runs."""
 
-    def __init__(self, table: "Table") -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
 
     def open(self, run_id: str, parts: Iterable[str], now: datetime) -> None:

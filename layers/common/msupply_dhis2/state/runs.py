@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import batched
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from boto3.dynamodb.conditions import Key
 
@@ -22,6 +22,7 @@ from msupply_dhis2.aws.dynamodb import (
     ATTEMPTS,
     CHANGES_IN_ONE_CALL,
     Change,
+    Table,
     busy,
     change_and_read,
     change_item,
@@ -36,9 +37,6 @@ from msupply_dhis2.state.message import DEAD_LETTER, DeliveryState, delivery_sta
 from msupply_dhis2.state.parts import Parts
 from msupply_dhis2.state.run import OPEN_RUN, RUNS_KEPT_FOR, Run, run_key, run_of
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
-
 MESSAGES_KEPT_FOR = timedelta(days=120)
 """Longer than a message lives, on the queue and as a dead letter, also if it is sent again several times."""
 
@@ -48,7 +46,7 @@ _MESSAGE = "batch#"
 class Runs:
     """The table of runs."""
 
-    def __init__(self, table: "Table") -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
         self.parts = Parts(table)
 
@@ -324,7 +322,7 @@ class Runs:
         return files, tuple(damaged)
 
 
-def read_receipts(table: "Table", batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DeliveryState]:
+def read_receipts(table: Table, batches: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DeliveryState]:
     """Read what became of messages, each given by its batch id and attempt id; those of which nothing can be read lack."""
     keys = {_key(*batch)["part"]: batch for batch in batches}
     items = read_items(table, [_key(*batch) for batch in keys.values()])

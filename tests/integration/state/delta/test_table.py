@@ -147,7 +147,7 @@ def test_applied_instants(at: At, tables: "tuple[Table, Table]") -> None:
         ended=NOW + timedelta(minutes=1),
     )
 
-    (receipt,) = at(NOW).receipts([record_with("12"), record_with("12", "OU_1", "s2")]).values()
+    (receipt,) = at(NOW).receipts(record_with("12")).values()
 
     assert (receipt.settled, receipt.applied) == (frozenset({0, 1}), applied)
     assert receipt.ended - receipt.began == 60

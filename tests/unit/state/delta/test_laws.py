@@ -208,7 +208,7 @@ class Country(RuleBasedStateMachine):
         except ConnectionError:
             pass
         else:
-            already_stored = 0 if changes is None else changes.found.unchanged
+            already_stored = 0 if changes is None else changes.unchanged
             imported = sum(len(batch.values) for batch in sent if batch.operation is Operation.IMPORT)
             assert imported + already_stored == len(self.computed)
             if changes is not None:

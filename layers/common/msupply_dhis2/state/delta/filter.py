@@ -1,12 +1,11 @@
-"""Which values of a run are sent, by what DHIS2 has acknowledged.
+"""Which values of a run are sent, org unit by org unit: not those that DHIS2 is known to have acknowledged.
 
-Org unit by org unit: what is known to be in DHIS2 already is not sent, what is computed no longer is found. Before the
-batches of a strip of org units go onto the queue, they are noted as on their way.
+What is computed no longer is found. Before batches go onto the queue, they are noted as on their way.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
@@ -53,25 +52,14 @@ class RunScope:
         return tuple(sorted(frozenset().union(*self.periods.values())))
 
 
-@dataclass(slots=True)
-class DeltaStats:
-    """What comparing came to.
-
-    ``unchanged`` values DHIS2 has already. Of what the run computes it had ``acknowledged`` so many, of which those that
-    ``vanished`` are computed no longer; ``named`` are the first of these.
-    """
-
-    unchanged: int = 0
-    acknowledged: int = 0
-    vanished: Counter[Metric] = field(default_factory=Counter)
-    named: list[DataValue] = field(default_factory=list)
-
-
 class DeltaFilter:
-    """Compares a run with what DHIS2 has acknowledged."""
+    """Compares a run with what DHIS2 has acknowledged: ``unchanged`` values it has already, ``vanished`` are computed no longer."""
 
     def __init__(self, records: DeltaTable, settings: Settings, scope: RunScope, now: datetime) -> None:
-        self.found = DeltaStats()
+        self.unchanged = 0
+        self.vanished = Counter[Metric]()
+        self._named: list[DataValue] = []
+        self._acknowledged = 0
         self._records = records
         self._settings = settings
         self._target = target_of(settings)
@@ -109,14 +97,14 @@ class DeltaFilter:
         spared: frozenset[Identifier] = frozenset(),
     ) -> list[DataValue]:
         record = self._records.read(self._target, period, org_unit)
-        receipts = self._records.receipts([record])
+        receipts = self._records.receipts(record)
         is_less = record.settle(receipts, self._now)
         to_send = [
             value
             for value in computed
             if self._is_due(record, value.metric) or not record.is_known(value, receipts, self._now)
         ]
-        self.found.unchanged += len(computed) - len(to_send)
+        self.unchanged += len(computed) - len(to_send)
         self._find_vanished(record, computed, spared)
         if to_send and self._values_held + len(record.entries) <= MOST_HELD:
             self._held[period, org_unit] = record
@@ -143,29 +131,24 @@ class DeltaFilter:
             periods = self._scope.periods.get(entry.metric, frozenset())
             if entry.acknowledged is None or record.period not in periods:
                 continue
-            self.found.acknowledged += 1
-            if identifier in computed:
-                continue
-            if schemes.get((identifier[0], entry.metric), entry.scheme) is not entry.scheme:
-                # The same place in DHIS2, it may be, by another name: deleted, it would take the new value along.
+            self._acknowledged += 1
+            # By another scheme it may be the same place in DHIS2: deleted, it would take the new value along.
+            is_same_scheme = schemes.get((identifier[0], entry.metric), entry.scheme) is entry.scheme
+            if identifier in computed or not is_same_scheme:
                 continue
             value = record.as_value(identifier, entry)
-            self.found.vanished[value.metric] += 1
-            if len(self.found.named) < NAMED:
-                self.found.named.append(value)
+            self.vanished[value.metric] += 1
+            if len(self._named) < NAMED:
+                self._named.append(value)
             if self._settings.delete_vanished:
                 self._to_delete.append(value)
 
     @property
     def _is_held_back(self) -> bool:
         """Whether so much has vanished that nothing is deleted before somebody has looked at it."""
-        vanished = self.found.vanished.total()
-        return (
-            self._settings.delete_vanished
-            and not self._scope.confirm_deletions
-            and vanished >= _SPARED_FROM
-            and vanished > _MOST_VANISHED * self.found.acknowledged
-        )
+        most = max(_SPARED_FROM - 1, _MOST_VANISHED * self._acknowledged)
+        is_doubtful = self._settings.delete_vanished and not self._scope.confirm_deletions
+        return is_doubtful and self.vanished.total() > most
 
     def to_delete(self) -> list[DataValue]:
         """Return the values that are to be deleted, org unit by org unit; those of whole org units are looked for now."""
@@ -221,14 +204,13 @@ class DeltaFilter:
 
     def warnings(self) -> Iterator[str]:
         """Yield what has vanished, and what is done about it."""
-        if vanished := self.found.vanished.total():
+        if vanished := self.vanished.total():
             by_metric = ", ".join(
-                f"{metric.label} {number:,}" for metric, number in self.found.vanished.most_common()
+                f"{metric.label} {number:,}" for metric, number in self.vanished.most_common()
             )
             named = [
-                f"{value.item}, {value.store}, {value.metric.label} ({value.data_element}, {value.org_unit}, "
-                f"{value.period}): {value.value}"
-                for value in self.found.named
+                f"{value.names} ({value.data_element}, {value.org_unit}, {value.period}): {value.value}"
+                for value in self._named
             ]
             yield (
                 f"Values that DHIS2 has acknowledged and that are no longer computed: {vanished:,} ({by_metric}). "
@@ -241,7 +223,7 @@ class DeltaFilter:
             return "They stay in DHIS2. To delete them, switch on Delete vanished values (delete_vanished)."
         if self._is_held_back:
             return (
-                f"That is more than a fifth of the {self.found.acknowledged:,} that it has, so nothing is deleted. "
+                f"That is more than a fifth of the {self._acknowledged:,} that it has, so nothing is deleted. "
                 "Check the settings, and the items and stores in mSupply. If all is right, invoke compute "
                 'with {"manual": true, "confirm_deletions": true}.'
             )

@@ -7,19 +7,16 @@ noted. A row for each address and period tells what holds for all its org units.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from boto3.dynamodb.conditions import Key
 
-from msupply_dhis2.aws.dynamodb import Change, change_item, query_items, read_items
+from msupply_dhis2.aws.dynamodb import Change, Table, change_item, query_items, read_items
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipts, Record
 from msupply_dhis2.state.runs import read_receipts
 from msupply_dhis2.text import listed
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
 
 KEPT_FOR = timedelta(days=400)
 """Since the last write. A period that nobody has computed for over a year is sent whole when it is computed again."""
@@ -50,7 +47,7 @@ def names_of(settings: Settings) -> str:
 class DeltaTable:
     """Records in DynamoDB, and the table of runs, in which push notes how far messages are (``receipts``); ``now`` is aware."""
 
-    def __init__(self, table: "Table", receipts: "Table", now: datetime) -> None:
+    def __init__(self, table: Table, receipts: Table, now: datetime) -> None:
         self.table = table
         self._receipts = receipts
         self._now = now
@@ -113,11 +110,9 @@ class DeltaTable:
         for item in query_items(self.table, rows, ProjectionExpression="org_unit"):
             yield str(item["org_unit"])
 
-    def receipts(self, records: Iterable[Record]) -> Receipts:
-        """Read what became of the attempts of records."""
-        return read_receipts(
-            self._receipts, sorted({batch for record in records for batch in record.attempts()})
-        )
+    def receipts(self, record: Record) -> Receipts:
+        """Read what became of the attempts of a record."""
+        return read_receipts(self._receipts, sorted(set(record.attempts())))
 
     def invalidate(self, target: str, period: str, org_unit: str | None) -> None:
         """Mark an org unit, or all: something of which nothing is noted may arrive there within the hour."""
@@ -144,15 +139,13 @@ class DeltaTable:
         faults = []
         if self._damaged:
             faults.append(
-                f"The record of what DHIS2 has acknowledged cannot be read for {_named(self._damaged)}: all their "
-                "values are sent, and a new record is made. If this happens again, delete these rows of the "
-                "table."
+                f"The record of what DHIS2 has acknowledged cannot be read for {_named(self._damaged)}: all their values "
+                "are sent, and a new record is made. If this happens again, delete these rows of the table."
             )
         if self._too_large:
             faults.append(
-                f"There are too many values to remember what DHIS2 acknowledges of {_named(self._too_large)}: all "
-                "their values are "
-                "sent each time."
+                f"There are too many values to remember what DHIS2 acknowledges of {_named(self._too_large)}: all their "
+                "values are sent each time."
             )
         return tuple(faults)
 

@@ -1,9 +1,8 @@
-"""Claims: for each value the latest revision that was read, and by which run.
+"""Claims: for each value the latest revision that was read, and by which run, in a table of their own.
 
-They lie in a DynamoDB table of their own with the partition key ``period``, the sort key ``org_unit``, and the time-to-live
-attribute ``expires_at``. DHIS2's address is in no key: however it is written, and whenever it changes, a newer value stays
-newer. A row for each period tells the latest revision of all: nearly always it is not later than that of the message at
-hand, and then no other row need be read.
+DHIS2's address is in no key: however it is written, and whenever it changes, a newer value stays newer. A row for each period
+tells the latest revision of all: nearly always it is not later than that of the message at hand, and then no other row need
+be read.
 """
 
 import logging
@@ -14,18 +13,15 @@ from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import batched
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, busy, change_item, read_item, read_items
+from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, Table, busy, change_item, read_item, read_items
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Scheme
 from msupply_dhis2.text import count, listed
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
 
 KEPT_FOR = timedelta(days=120)
 """Since the last claim: longer than a message, or its copy, may wait to be sent again."""
@@ -166,7 +162,7 @@ type _Row = tuple[str, str]
 class OrderingTable:
     """Claims to values; ``now`` is aware."""
 
-    def __init__(self, table: "Table", now: datetime) -> None:
+    def __init__(self, table: Table, now: datetime) -> None:
         self._table = table
         self._end = now + KEPT_FOR
         self._newest: dict[str, Revision] = {}
@@ -293,30 +289,26 @@ def _key(period: str, org_unit: str) -> dict[str, str]:
 
 def superseded(batch: Batch, older: Mapping[int, Claim]) -> LogRecord:
     """Say of some values of a batch, by their indexes, that newer ones are there, which the claims tell."""
-    values = batch.values
+    number, values = len(older), batch.values
     named = [
-        f"{values[index].item}, {values[index].store}, {values[index].metric.label}, {values[index].period}: newer is the "
-        f"one of the run {older[index].run_id}, {older[index].revision.sentence()}"
+        f"{values[index].names}, {values[index].period}: newer is the one of the run {older[index].run_id}, "
+        f"{older[index].revision.sentence()}"
         for index in sorted(older)[:NAMED]
     ]
-    return LogRecord(
-        LogEvent.VALUES_SUPERSEDED,
-        logging.INFO,
-        f"{count(len(older), 'value was', 'values were')} skipped, because a later run has sent newer ones, or will send them: "
-        f"{listed(named, NAMED, of=len(older), by='; ')}. "
-        "You need not do anything. If that run fails, the last line of this one says so.",
-        {"superseded": len(older)},
+    said = (
+        f"{count(number, 'value was', 'values were')} skipped, because a later run has sent newer ones, or will send them: "
+        f"{listed(named, NAMED, of=number, by='; ')}. You need not do anything. If that run fails, the last line of this one "
+        "says so."
     )
+    return LogRecord(LogEvent.VALUES_SUPERSEDED, logging.INFO, said, {"superseded": number})
 
 
 def too_old(batch: Batch) -> LogRecord:
     """Say of a batch that nobody can tell any more whether DHIS2 has newer values."""
-    periods = ", ".join(sorted({value.period for value in batch.values}))
-    return LogRecord(
-        LogEvent.VALUES_NOT_SENT,
-        logging.WARNING,
-        f"{count(len(batch.values), 'value was', 'values were')} not sent: they were read from mSupply so long ago that it is not known "
+    number, periods = len(batch.values), ", ".join(sorted({value.period for value in batch.values}))
+    said = (
+        f"{count(number, 'value was', 'values were')} not sent: they were read from mSupply so long ago that it is not known "
         f"whether DHIS2 has newer ones. To send them, compute their periods again ({periods}), with the months in the "
-        'event: {"manual": true, "months": "2026-01..2026-02"}.',
-        {"not_sent": len(batch.values)},
+        'event: {"manual": true, "months": "2026-01..2026-02"}.'
     )
+    return LogRecord(LogEvent.VALUES_NOT_SENT, logging.WARNING, said, {"not_sent": number})

@@ -13,17 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from pydantic import TypeAdapter
 
-from msupply_dhis2.aws.dynamodb import Binary, Change, change_and_read, change_item, read_item, row_of
+from msupply_dhis2.aws.dynamodb import Binary, Change, Table, change_and_read, change_item, read_item, row_of
 from msupply_dhis2.errors import AwsError, InFlightError
 from msupply_dhis2.state.ordering.claims import Revision
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
 
 LOOK_AGAIN_SECONDS = 2.0
 APPLIED_WITHIN_SECONDS = 120
@@ -99,7 +96,7 @@ class InFlightMessages:
     have broken off, once, by whoever finds it; ``clock`` returns epoch seconds.
     """
 
-    table: "Table"
+    table: Table
     tell: Callable[[str], None]
     broke_off: Callable[[str, str], None]
     clock: Callable[[], float] = time.time
