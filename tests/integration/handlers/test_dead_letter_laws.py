@@ -37,19 +37,13 @@ BATCHES, DEAD = "stack-batches", "stack-failed-batches"
 FOREIGN = ["hello", "[]", '{"version": 99}', '{"rows": []}']
 """What somebody may put on a queue."""
 
+WHY = {"reason": "R", "status": "S", "at": "2026-11-01T00:00:00+00:00"}
 FOREIGN_ROWS: list[dict[str, Any]] = [
     {"run_id": "by hand", "part": "x"},
-    {"run_id": "by hand", "part": "batch#y", "values": 3},
-    {"run_id": "by hand", "part": "batch#y#1", "values": "three", "reason": "R", "status": "S"},
-    {"run_id": "by hand", "part": "batch#by hand-1#1", "values": 3, "reason": 5, "status": "S"},
-    {
-        "run_id": "by hand",
-        "part": "batch#by hand-2#1",
-        "values": 3,
-        "reason": "R",
-        "status": "S",
-        "settled": "all",
-    },
+    {"run_id": "by hand", "part": "batch#y", "values": 3, "dead_letter": WHY},
+    {"run_id": "by hand", "part": "batch#y#1", "values": "three", "dead_letter": WHY},
+    {"run_id": "by hand", "part": "batch#by hand-1#1", "values": 3, "dead_letter": WHY | {"reason": 5}},
+    {"run_id": "by hand", "part": "batch#by hand-2#1", "values": 3, "dead_letter": WHY, "settled": "all"},
 ]
 
 

@@ -124,7 +124,7 @@ def dead_since(world: World, age: timedelta) -> None:
     for item in world.aws.runs.scan()["Items"]:
         if item.get("kind") == "dead letter":
             since = (datetime.now(UTC) - age).isoformat()
-            dead: Any = item["dead_letter"]
+            dead: Any = item.get("dead_letter", {})
             world.aws.runs.put_item(Item={**item, "started_at": since, "dead_letter": {**dead, "at": since}})
 
 
