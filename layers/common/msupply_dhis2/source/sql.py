@@ -1,7 +1,7 @@
 """The few expressions that SQLite and PostgreSQL write differently, so that each query is written once."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, override
@@ -26,14 +26,6 @@ type Query = sa.Select[*tuple[Any, ...]]
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 
 
-def units_or_none(packs: Any, pack_size: Any) -> int | None:  # noqa: ANN401 - SQLite keeps anything in any column
-    """Multiply as ``to_units`` does; ``None`` where that refuses."""
-    try:
-        return to_units(packs, pack_size)
-    except (TypeError, ValueError):
-        return None
-
-
 def read_instant(value: object) -> datetime:
     """Read an instant as either database has it; digits below a microsecond are dropped.
 
@@ -46,27 +38,28 @@ def read_instant(value: object) -> datetime:
     raise ValueError(value)
 
 
-def _is_unreadable(value: object) -> bool:
-    try:
-        read_instant(value)
-    except ValueError:
-        return True
-    return False
-
-
 _STOCK_TAKE_DATE = r'"date_stock_take"\s*:\s*"([^"]*)"'
 """In a record of the older mSupply, found without reading the JSON, which may be broken."""
 
 
-def _stock_take_date_or_none(record: str) -> str | None:
-    found = re.search(_STOCK_TAKE_DATE, record)
-    return found and found[1]
+def _or_none[Value](read: Callable[..., Value]) -> Callable[..., Value | None]:
+    """Return what reads a value, and returns ``None`` where that cannot be read: SQLite keeps anything in any column."""
 
+    def tried(*values: object) -> Value | None:
+        try:
+            return read(*values)
+        except (TypeError, ValueError):
+            return None
+
+    return tried
+
+
+_instant_or_none = _or_none(read_instant)
 
 SQLITE_FUNCTIONS: Mapping[str, tuple[int, Callable[..., int | str | None]]] = {
-    "exact_micro_units": (2, units_or_none),
-    "is_unreadable_instant": (1, _is_unreadable),
-    "stock_take_date": (1, _stock_take_date_or_none),
+    "exact_micro_units": (2, _or_none(to_units)),
+    "is_unreadable_instant": (1, lambda value: _instant_or_none(value) is None),
+    "stock_take_date": (1, lambda record: (found := re.search(_STOCK_TAKE_DATE, record)) and found[1]),
 }
 """What SQLite lacks, by name with the number of arguments: it does decimals and dates only roughly."""
 
@@ -75,8 +68,7 @@ class Instant(TypeDecorator[datetime]):
     """A naive instant in UTC: a timestamp in PostgreSQL, text in SQLite.
 
     As a parameter in SQLite it is the shortest text of the instant: no later than any other text of it, and later than
-    every text of an earlier one. A T before the time counts as later than any time of that day, unless ``one_separator``
-    has taken it out. Values come out as the database has them: ``read_instant`` reads both.
+    every text of an earlier one, but for a T before the time (see ``one_separator``). ``read_instant`` reads what comes out.
     """
 
     impl = sa.String
@@ -241,14 +233,14 @@ class Columns:
 
     types: Mapping[str, Mapping[str, str]]
 
-    def missing(self, needed: Mapping[str, str]) -> list[str]:
-        """Name what is not there of tables and their columns (``"id code"``)."""
-        return [
-            f"{table}.{column}" if table in self.types else f"{table} (the whole table)"
-            for table, columns in needed.items()
-            for column in (columns.split() if table in self.types else [table])
-            if column not in self.types.get(table, {})
+    def missing(self, columns: Iterable[Column]) -> list[str]:
+        """Name which of some columns, or their whole tables, are not there."""
+        lacking = [(str(each.table), each.name) for each in columns if self.type_of(each) is None]
+        named = [
+            f"{table}.{name}" if table in self.types else f"{table} (the whole table)"
+            for table, name in lacking
         ]
+        return [*dict.fromkeys(named)]
 
     def type_of(self, column: Column) -> str | None:
         """Return the type of a column, also of an alias of its table; ``None`` where it is not there."""
@@ -272,3 +264,10 @@ def table(name: str, columns: str) -> sa.TableClause:
     """Return a table with the columns that may be read (``"id code"``)."""
     kinds = {each: Instant() if each.endswith("_datetime") else None for each in columns.split()}
     return sa.table(name, *[sa.column(each, kind) for each, kind in kinds.items()])
+
+
+def required_table(required: list[Column], name: str, columns: str, others: str = "") -> sa.TableClause:
+    """Return a table, and add its columns to those without which nothing can be read; the ``others`` may be missing."""
+    of = table(name, f"{columns} {others}")
+    required.extend(of.c[each] for each in columns.split())
+    return of

@@ -34,6 +34,7 @@ from msupply_dhis2.source.merge import Fault, Stream, unreadable_instants, witho
 from msupply_dhis2.source.queries import Condition, Numbers, Scope, StockQueries
 from msupply_dhis2.source.selection import StoreSelection
 from msupply_dhis2.source.sql import (
+    Column,
     Expression,
     Instant,
     JoinInOrder,
@@ -102,8 +103,8 @@ class Customers(ABC):
     """What the types of documents mean."""
     finalised: ClassVar[Sequence[str]]
     """The statuses of documents that count."""
-    required: ClassVar[Mapping[str, str]]
-    """The tables and columns that it takes."""
+    required: ClassVar[Sequence[Column]]
+    """The columns that it takes."""
     optional: ClassVar[Sequence[str]]
     """Tables that are read where they are there."""
     days_of_consumption: ClassVar[float] = 1.0
@@ -128,7 +129,8 @@ class Customers(ABC):
             )
         if self._connection.dialect.name != "postgresql":
             return
-        tables = [table for table in (*self.required, *self.optional) if table in source.columns.types]
+        needed = dict.fromkeys((*(str(each.table) for each in self.required), *self.optional))
+        tables = [table for table in needed if table in source.columns.types]
         may_read = sa.select(*(sa.func.has_any_column_privilege(table, "SELECT") for table in tables))
         may = self._connection.execute(may_read).one()
         if may_not := ", ".join(table for table, granted in zip(tables, may, strict=True) if not granted):

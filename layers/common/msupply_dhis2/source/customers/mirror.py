@@ -52,12 +52,12 @@ class MirrorCustomers(Customers):
         "sh": DocumentKind.STOCK_HISTORY,
     }
     finalised = ("fn", "wf")
-    required = {  # noqa: RUF012 - as above
-        "name": "id code name type customer custom_data",
-        "store": "name_id",
-        "requisition": "id name_id type status linked_requisition_id date_entered",
-        "requisition_line": "id requisition_id item_id stock_on_hand",
-    }
+    required = (
+        *_name.c,
+        _store.c.name_id,
+        *_requisition.c["id", "name_id", "type", "status", "linked_requisition_id", "date_entered"],
+        *_line.c["id", "requisition_id", "item_id", "stock_on_hand"],
+    )
     optional = ("period",)
     days_of_consumption = 30.0
 

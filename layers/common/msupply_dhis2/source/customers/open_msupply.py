@@ -57,11 +57,12 @@ class OpenMsupplyCustomers(Customers):
         "STOCK_HISTORY": DocumentKind.STOCK_HISTORY,
     }
     finalised = ("FINALISED",)
-    required = {  # noqa: RUF012 - as above
-        "name": "type is_customer",
-        "requisition": "id requisition_number name_link_id type status created_datetime linked_requisition_id",
-        "requisition_line": "id requisition_id item_link_id available_stock_on_hand",
-    }
+    required = (
+        *name.c["type", "is_customer"],
+        *_requisition.c["id", "requisition_number", "name_link_id", "type", "status"],
+        *_requisition.c["created_datetime", "linked_requisition_id"],
+        *_line.c["id", "requisition_id", "item_link_id", "available_stock_on_hand"],
+    )
     optional = ("period", "name_store_join", "sync_buffer")
     customer_of_invoice = invoice.c.name_link_id
 

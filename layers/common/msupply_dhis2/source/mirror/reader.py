@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import sqlalchemy as sa
 
+from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import ConsumptionPreferences
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import add_days
@@ -38,7 +39,7 @@ from msupply_dhis2.source.selection import (
     item_fields,
     to_catalogue,
 )
-from msupply_dhis2.source.sql import text_of
+from msupply_dhis2.source.sql import Column, text_of
 from msupply_dhis2.text import count, listed
 
 _ROWS_AT_A_TIME = 500
@@ -89,7 +90,7 @@ class Mirror(Source):
         items = ItemSelection(item_fields, include_field, "item.custom_data")
         self._read_stores(stores)
         self._read_items(items)
-        missing_metrics = frozenset().union(*(feature.metrics for feature in lacking))
+        missing_metrics = frozenset({Metric.EXPIRED, Metric.EXPIRING} if Feature.EXPIRING in lacking else ())
         return to_catalogue(stores, items, ConsumptionPreferences(), warnings, missing_metrics)
 
     def queries(self, scope: Scope, floor: datetime) -> MirrorQueries:
@@ -109,20 +110,19 @@ class Mirror(Source):
         missing = {
             each: names
             for each in filter(None, (*item_fields, include_field))
-            if (names := self.columns.missing({"item": _column_of(each)}))
+            if (names := self.columns.missing([_column_of(each)]))
         }
         lacking = ", ".join(dict.fromkeys(name for names in missing.values() for name in names))
-        where = f"The mirror of the older mSupply ({self.address.described}) lacks {lacking}"
-        if include_field in missing:
-            raise SourceError(
-                f"{where}, where the tick of {include_field} is kept, so no item counts as included. Let the older mSupply "
-                "export it too, or name another include field in the settings."
+        if include_field in missing or all(each in missing for each in item_fields):
+            what = (
+                f"the tick of {include_field}"
+                if include_field in missing
+                else "the items' identifiers in DHIS2"
             )
-        if all(each in missing for each in item_fields):
             raise SourceError(
-                f"{where}, where the items' identifiers in DHIS2 are kept. Let the older mSupply export it too, or name "
-                "another field in the settings (Item field reference; with different data elements per item the custom field "
-                "names)."
+                f"The mirror of the older mSupply ({self.address.described}) lacks {lacking}, where {what} is kept, so no item "
+                "could be sent. Let the older mSupply export it too, or name another field in the settings (Include in DHIS2 data "
+                "push; Item field reference; with different data elements per item the custom field names)."
             )
         return [_lacks([lacking], f"no item has a value in {', '.join(missing)}")] if missing else []
 
@@ -218,8 +218,8 @@ def _lacks(missing: Sequence[str], otherwise: str) -> str:
     return f"The mirror lacks {', '.join(missing)}: {otherwise}. Let the older mSupply export it too if that matters."
 
 
-def _column_of(field: str) -> str:
-    """Return the column of ``item`` that a field is kept in."""
+def _column_of(field: str) -> Column:
+    """Return where a field of items is kept."""
     if field == UNIVERSAL_CODE:
-        return "universalcodes_code"
-    return field if field in USER_FIELDS else "custom_data"
+        return item.c.universalcodes_code
+    return item.c[field if field in USER_FIELDS else "custom_data"]

@@ -6,88 +6,74 @@ statistics hold for it; the rest is cast, and none of the casts takes one thing 
 are dates and seconds of the day in local time; they leave the database so, and the calendar makes instants of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from enum import Enum
+from functools import partial
 
 import sqlalchemy as sa
 
-from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import MovementKind
 from msupply_dhis2.source.queries import Clock, Invoices, Lines, Numbers, StockLines, StockQueries
 from msupply_dhis2.source.selection import USER_FIELDS
-from msupply_dhis2.source.sql import Column, Columns, Expression, Query, Table, table, text_of
+from msupply_dhis2.source.sql import Column, Columns, Expression, Query, Table, required_table, table, text_of
 
-REQUIRED = {
-    "item": "id code item_name type_of",
-    "store": "id code name custom_data",
-    # Tells inventory adjustments from receipts.
-    "name": "id code",
-    "item_line": "id store_id item_id pack_size quantity",
-    "transact": "id store_id name_id type status confirm_date confirm_time",
-    "trans_line": "transaction_id item_id type quantity pack_size",
-}
+REQUIRED: list[Column] = []
 """Without these no value would be right."""
+
+_required = partial(required_table, REQUIRED)
+
+_USER_FIELDS = " ".join(sorted(USER_FIELDS))
+
+item = _required("item", "id code item_name type_of", f"universalcodes_code custom_data {_USER_FIELDS}")
+store = _required("store", "id code name custom_data", "name_id disabled")
+name = _required("name", "id code")
+"""Tells inventory adjustments from receipts."""
+item_line = _required("item_line", "id store_id item_id pack_size quantity", "expiry_date batch")
+transact = _required(
+    "transact",
+    "id store_id name_id type status confirm_date confirm_time",
+    "mode invoice_num is_cancellation linked_transaction_id entry_date entry_time",
+)
+trans_line = _required("trans_line", "transaction_id item_id type quantity pack_size", "id item_line_id")
+list_master_line = table("list_master_line", "item_master_id item_id")
+list_master_name_join = table("list_master_name_join", "list_master_id name_id")
+item_store_join = table("item_store_join", "item_id store_id inactive")
 
 
 class Feature(Enum):
-    """Something that is had only with certain tables and columns, what is done without, and the metrics that need it."""
+    """Something that is had only with certain columns, and what is done without."""
 
     VISIBILITY = (
-        {
-            "store": "name_id",
-            "list_master_name_join": "list_master_id name_id",
-            "list_master_line": "item_master_id item_id",
-        },
+        (store.c.name_id, *list_master_name_join.c, *list_master_line.c),
         "it is not known what is on a store's master lists, so only items that ever had stock or a movement there get values",
     )
-    HIDING = (
-        {"item_store_join": "item_id store_id inactive"},
-        "items that are hidden in a store count as visible there",
-    )
-    DISABLING = ({"store": "disabled"}, "disabled stores with an org unit are sent too")
-    DISPENSING = ({"transact": "mode"}, "prescriptions count as outbound shipments; no metric changes")
-    NUMBERING = ({"transact": "invoice_num"}, "transactions are named by their id")
+    HIDING = (tuple(item_store_join.c), "items that are hidden in a store count as visible there")
+    DISABLING = ((store.c.disabled,), "disabled stores with an org unit are sent too")
+    DISPENSING = ((transact.c.mode,), "prescriptions count as outbound shipments; no metric changes")
+    NUMBERING = ((transact.c.invoice_num,), "transactions are named by their id")
     EXPIRING = (
-        {"item_line": "expiry_date", "trans_line": "item_line_id"},
+        (item_line.c.expiry_date, trans_line.c.item_line_id),
         "it is not known when stock expires, so neither expired nor expiring stock is sent",
-        frozenset({Metric.EXPIRED, Metric.EXPIRING}),
     )
     CANCELLING = (
-        {"transact": "is_cancellation linked_transaction_id"},
+        (transact.c.is_cancellation, transact.c.linked_transaction_id),
         "a transaction that cancels another counts at its own time, which may be in the next month",
     )
     ENTERING = (
-        {"transact": "entry_date entry_time"},
+        (transact.c.entry_date, transact.c.entry_time),
         "it is not known when a transaction was entered, so one with a date after the run counts at the start of a day",
     )
-    IDENTIFYING = ({"trans_line": "id"}, "lines of transactions are named by their transaction")
+    IDENTIFYING = ((trans_line.c.id,), "lines of transactions are named by their transaction")
 
-    def __init__(
-        self, columns: Mapping[str, str], otherwise: str, metrics: frozenset[Metric] = frozenset()
-    ) -> None:
-        self.columns, self.otherwise, self.metrics = columns, otherwise, metrics
+    def __init__(self, columns: Sequence[Column], otherwise: str) -> None:
+        self.columns, self.otherwise = columns, otherwise
 
 
-def _table(name: str) -> sa.TableClause:
-    asked_for = {
-        "item": f"universalcodes_code custom_data {' '.join(sorted(USER_FIELDS))}",
-        "item_line": "batch",
-    }
-    by_feature = [feature.columns.get(name, "") for feature in Feature]
-    return table(name, " ".join((REQUIRED.get(name, ""), *by_feature, asked_for.get(name, ""))))
-
-
-item = _table("item")
-store = _table("store")
-name = _table("name")
-item_line = _table("item_line")
-transact = _table("transact")
-trans_line = _table("trans_line")
-list_master_line = _table("list_master_line")
-list_master_name_join = _table("list_master_name_join")
-item_store_join = _table("item_store_join")
-
-TABLES = tuple(dict.fromkeys((*REQUIRED, *(name for feature in Feature for name in feature.columns))))
+TABLES = tuple(
+    dict.fromkeys(
+        str(each.table) for each in (*REQUIRED, *(column for each in Feature for column in each.columns))
+    )
+)
 """All that are read."""
 
 TYPES = {
@@ -116,10 +102,6 @@ _UNREADABLE_DAY: Expression = sa.literal_column("DATE 'infinity'")
 
 class MirrorColumns(Columns):
     """The columns of a mirror, and how each is read."""
-
-    def has_feature(self, feature: Feature) -> bool:
-        """Return whether all is there that a feature takes."""
-        return not self.missing(feature.columns)
 
     def identifier(self, column: Column) -> sa.ColumnElement[str]:
         """Read an id."""
@@ -245,7 +227,7 @@ class MirrorQueries(StockQueries):
         )
         packs = columns.number(trans_line.c.quantity)
         line_id: Expression = text_of(trans_line.c.id)
-        if not columns.has_feature(Feature.IDENTIFYING):
+        if not columns.has(*Feature.IDENTIFYING.columns):
             line_id = sa.literal("of the transaction ", sa.Text) + text_of(trans_line.c.transaction_id)
         self.line = Lines(
             table=trans_line,
@@ -263,7 +245,7 @@ class MirrorQueries(StockQueries):
         )
         self.invoice = self._invoices_of(transact)
         self.cancelled = None
-        if columns.has_feature(Feature.CANCELLING):
+        if columns.has(*Feature.CANCELLING.columns):
             self.cancelled = self._invoices_of(transact.alias("cancelled"))
         self.floor = sa.literal(clock.floor, sa.Date)
         # By the day itself, which may have an index.
@@ -281,7 +263,7 @@ class MirrorQueries(StockQueries):
         """Select what is on a master list of the store's name and not hidden in the store."""
         stores, items, of_list = self.stores, self.items, list_master_name_join
         pair = self.pair(stores)
-        if not self._columns.has_feature(Feature.VISIBILITY):
+        if not self._columns.has(*Feature.VISIBILITY.columns):
             return sa.select(pair).select_from(stores).join(items, sa.false())
         on_list = self._id(list_master_line.c.item_master_id) == self._id(of_list.c.list_master_id)
         pairs = (
@@ -293,7 +275,7 @@ class MirrorQueries(StockQueries):
             .join(items, items.c.id == self._id(list_master_line.c.item_id))
             .where(self._id(store.c.name_id) != "")
         )
-        if self._columns.has_feature(Feature.HIDING):
+        if self._columns.has(*Feature.HIDING.columns):
             pairs = pairs.where(
                 ~sa.exists().where(
                     self._id(item_store_join.c.store_id) == stores.c.id,
@@ -316,7 +298,7 @@ class MirrorQueries(StockQueries):
             store_id=self._id(it.store_id),
             type=text_of(it.type),
             kind=kind,
-            number=text_of(it.invoice_num if columns.has_feature(Feature.NUMBERING) else it.id),
+            number=text_of(it.invoice_num if columns.has(*Feature.NUMBERING.columns) else it.id),
             may_have_moved=sa.and_(it.status.in_(_MOVED), it.type.in_([_code(each) for each in TYPES])),
             instant=self._local_time(it.confirm_date, it.confirm_time),
             stored=text_of(it.confirm_date),
@@ -326,7 +308,7 @@ class MirrorQueries(StockQueries):
             is_cancellation=columns.flag(it.is_cancellation),
             cancels=self._id(it.linked_transaction_id),
             is_receipt_without_date=is_receipt_without_date
-            if columns.has_feature(Feature.EXPIRING)
+            if columns.has(*Feature.EXPIRING.columns)
             else None,
         )
 
@@ -340,7 +322,7 @@ class MirrorQueries(StockQueries):
         counts = sa.select(self._id(name.c.id)).where(name_code == _INVENTORY_ADJUSTMENTS)
         counted = self._id(of.c.name_id).in_(counts)
         dispensed: sa.ColumnElement[bool] = sa.false()
-        if self._columns.has_feature(Feature.DISPENSING):
+        if self._columns.has(*Feature.DISPENSING.columns):
             dispensed = sa.func.lower(_stripped(of.c.mode)) == "dispensary"
         kinds = (
             ("si", MovementKind.INVENTORY_ADDITION, counted),

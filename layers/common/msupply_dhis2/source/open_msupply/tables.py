@@ -1,58 +1,58 @@
 """The tables of Open mSupply that are read, which of them a release has, and where they keep stock and what moved it."""
 
+from functools import partial
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from msupply_dhis2.domain.stock import MovementKind
 from msupply_dhis2.source.queries import Clock, Invoices, Lines, Numbers, StockLines, StockQueries
-from msupply_dhis2.source.sql import Columns, Expression, Instant, Query, Table, materialized, table, text_of
+from msupply_dhis2.source.sql import (
+    Column,
+    Columns,
+    Expression,
+    Instant,
+    Query,
+    Table,
+    materialized,
+    required_table,
+    table,
+    text_of,
+)
 
-REQUIRED = {
-    "item": "id name code type legacy_record",
-    "item_link": "id item_id",
-    "name": "id name",
-    "name_link": "id name_id",
-    "store": "id name_link_id code",
-    "stock_line": "id store_id item_link_id pack_size total_number_of_packs expiry_date",
-    "invoice": "id store_id invoice_number type status picked_datetime received_datetime verified_datetime",
-    "invoice_line": "id invoice_id item_link_id stock_line_id type number_of_packs pack_size",
-    "master_list_line": "item_link_id master_list_id",
-    "master_list_name_join": "master_list_id name_link_id",
-}
+REQUIRED: list[Column] = []
 """Without these nothing can be read. Every release that has them will do, up to 3."""
 
-_OPTIONAL = {
-    "invoice": "name_link_id created_datetime is_cancellation linked_invoice_id",
-    "item": "is_active universal_code custom_fields",
-    "name": "code type is_customer deleted_datetime properties custom_fields custom_data",
-    "store": "is_disabled",
-    "stock_line": "batch",
-    "sync_buffer": "record_id table_name action data cursor is_integrated",
-}
-"""These came later or may go: each is read where the database has it, and counts as absent where not."""
+_required = partial(required_table, REQUIRED)
 
+item = _required("item", "id name code type legacy_record", "is_active universal_code custom_fields")
+item_link = _required("item_link", "id item_id")
+name = _required(
+    "name", "id name", "code type is_customer deleted_datetime properties custom_fields custom_data"
+)
+name_link = _required("name_link", "id name_id")
+store = _required("store", "id name_link_id code", "is_disabled")
+stock_line = _required(
+    "stock_line", "id store_id item_link_id pack_size total_number_of_packs expiry_date", "batch"
+)
+invoice = _required(
+    "invoice",
+    "id store_id invoice_number type status picked_datetime received_datetime verified_datetime",
+    "name_link_id created_datetime is_cancellation linked_invoice_id",
+)
+invoice_line = _required(
+    "invoice_line", "id invoice_id item_link_id stock_line_id type number_of_packs pack_size"
+)
+master_list_line = _required("master_list_line", "item_link_id master_list_id")
+master_list_name_join = _required("master_list_name_join", "master_list_id name_link_id")
 
-def _table(name: str) -> sa.TableClause:
-    return table(name, f"{REQUIRED.get(name, '')} {_OPTIONAL.get(name, '')}")
-
-
-item = _table("item")
-item_link = _table("item_link")
-name = _table("name")
-name_link = _table("name_link")
-store = _table("store")
-stock_line = _table("stock_line")
-invoice = _table("invoice")
-invoice_line = _table("invoice_line")
-master_list_line = _table("master_list_line")
-master_list_name_join = _table("master_list_name_join")
+# These came later or may go: each is read where the database has it.
 store_preference = table("store_preference", "id monthly_consumption_look_back_period")
 preference = table("preference", "id key value store_id")
 custom_field = table("custom_field", "id key name deleted_datetime")
 custom_field_scope = table("custom_field_scope", "custom_field_id scope deleted_datetime")
 custom_field_option = table("custom_field_option", "id custom_field_id name")
-sync_buffer = _table("sync_buffer")
+sync_buffer = table("sync_buffer", "record_id table_name action data cursor is_integrated")
 SYNC_RECORD = sync_buffer.c["record_id", "table_name", "action", "data"]
 """What releases before 3 have of it, too; since then it is a log."""
 
