@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar, NamedTuple
 
 import sqlalchemy as sa
 
@@ -22,6 +23,7 @@ from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
 from msupply_dhis2.source.merge import HistoryReader
 from msupply_dhis2.source.queries import Scope, StockQueries
+from msupply_dhis2.source.selection import ItemSelection, StoreSelection
 from msupply_dhis2.source.sql import Columns
 
 
@@ -52,6 +54,14 @@ class Catalogue:
         return tuple(each for each in self.not_meant if each.kind is kind and each.is_blank)
 
 
+class Notes(NamedTuple):
+    """What a database says besides its stores and items."""
+
+    warnings: Sequence[str]
+    preferences: ConsumptionPreferences = ConsumptionPreferences()
+    missing_metrics: frozenset[Metric] = frozenset()
+
+
 @dataclass(repr=False, eq=False)
 class Source(ABC):
     """One consistent, read-only state of an mSupply database: a transaction that nothing else may use.
@@ -60,6 +70,9 @@ class Source(ABC):
     holds what cannot be read, or the connection was lost. ``calendar`` is that of the configured time zone; ``began`` is
     when the transaction began (naive UTC): what is dated later has moved the stock lines already.
     """
+
+    broken_place: ClassVar[str]
+    """The columns in which items keep JSON that may be broken."""
 
     connection: sa.Connection
     address: DatabaseAddress
@@ -73,6 +86,21 @@ class Source(ABC):
         """Make sure that the database has what is needed."""
 
     @abstractmethod
+    def notes(self, items: ItemSelection) -> Notes:
+        """Check that what is read of stores and items is right, and return what there is to say besides."""
+
+    @abstractmethod
+    def read_stores(self, stores: StoreSelection) -> None:
+        """Read which stores there are, for the selection to choose from."""
+
+    @abstractmethod
+    def read_items(self, items: ItemSelection) -> None:
+        """Read which items there are, for the selection to choose from."""
+
+    @abstractmethod
+    def queries(self, scope: Scope, floor: datetime) -> StockQueries:
+        """Return what asks for the stock of stores and items."""
+
     def catalogue(
         self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
     ) -> Catalogue:
@@ -81,10 +109,27 @@ class Source(ABC):
         The store field is the custom field of stores that holds the org unit. Fields of items are ``universal_code``, user
         fields (``user_field_1``) or keys of their custom data; without an include field all items are sent.
         """
-
-    @abstractmethod
-    def queries(self, scope: Scope, floor: datetime) -> StockQueries:
-        """Return what asks for the stock of stores and items."""
+        stores, items = (
+            StoreSelection(store_field),
+            ItemSelection(item_fields, include_field, self.broken_place),
+        )
+        notes = self.notes(items)
+        self.read_stores(stores)
+        self.read_items(items)
+        stores.check()
+        items.check()
+        return Catalogue(
+            stores=stores.by_code,
+            items=items.by_code,
+            items_not_included=items.not_included,
+            preferences=notes.preferences,
+            skipped=(*stores.skipped, *items.skipped),
+            not_meant=(*stores.not_meant, *items.not_meant),
+            ticks=items.ticks,
+            hints={Kind.STORE: stores.hint(stores.store_field), Kind.ITEM: items.hint(*items.fields)},
+            warnings=(*stores.warnings(), *items.warnings(), *notes.warnings),
+            missing_metrics=notes.missing_metrics,
+        )
 
     def lines(self, stores: Sequence[Store]) -> Mapping[str, int]:
         """Count how many lines each store has, by its id: lines of invoices and stock lines, whatever their item.

@@ -87,9 +87,7 @@ def open_database(
             engine = _sqlite(address) if is_sqlite else _postgresql(address, security)
             connection = stack.enter_context(engine.connect())
             for name, value in {} if is_sqlite else SESSION.items():
-                connection.execute(
-                    text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value}
-                )
+                connection.execute(text("SELECT set_config(:name, :to, true)"), {"name": name, "to": value})
             yield connection
     except SQLAlchemyError as error:
         fault = _fault_of(error, address, trust)
@@ -111,9 +109,8 @@ def reading_began(connection: Connection) -> datetime:
     """Return the instant (naive UTC) at which the reading of a database began, by its own clock where it has one."""
     if connection.dialect.name == "sqlite":
         return datetime.now(UTC).replace(tzinfo=None)
-    began: datetime = connection.execute(
-        text("SELECT transaction_timestamp() AT TIME ZONE 'UTC'")
-    ).scalar_one()
+    query = text("SELECT transaction_timestamp() AT TIME ZONE 'UTC'")
+    began: datetime = connection.execute(query).scalar_one()
     return began
 
 
@@ -272,9 +269,7 @@ or by the words of its library, which passes on no code while a connection is ma
 _LASTING = {
     "SQLITE_NOTADB": "is not an SQLite database: give the file that Open mSupply itself uses.",
     "SQLITE_CORRUPT": "is damaged. Restore it from a backup.",
-    "SQLITE_CANTOPEN": (
-        "could not be opened. Check that this user may read it; in WAL mode its folder must be writable too."
-    ),
+    "SQLITE_CANTOPEN": ("could not be opened. Check the rights on it, and, for WAL mode, on its folder."),
     "failed to resolve host|could not translate host name": (
         f"could not be reached: there is no server with that name. Check the host in {_SECRET}."
     ),

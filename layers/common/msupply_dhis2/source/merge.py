@@ -28,7 +28,7 @@ from msupply_dhis2.domain.stock import (
 )
 from msupply_dhis2.metrics.quantity import MOST_UNITS, format_value, to_units
 from msupply_dhis2.source.queries import ID_SEPARATOR, Quantities, StockQueries
-from msupply_dhis2.source.sql import Query
+from msupply_dhis2.source.sql import Query, streamed
 from msupply_dhis2.text import MOST_NAMED, listed
 
 ROWS_AT_A_TIME = 5_000
@@ -122,9 +122,7 @@ class Stream:
     """
 
     def __init__(self, connection: sa.Connection, query: Query) -> None:
-        self._result = connection.execute(
-            query, execution_options={"stream_results": True, "yield_per": ROWS_AT_A_TIME}
-        )
+        self._result = streamed(connection, query, ROWS_AT_A_TIME)
         # Taken from the driver many at a time and told apart without a step of our own for each row.
         rows = chain.from_iterable(_rows_of_driver(connection, self._result))
         self._pairs: Iterator[tuple[float, Iterator[Any]]] = groupby(rows, key=itemgetter(0))
@@ -202,39 +200,34 @@ class HistoryReader:
             for group, of_group in groupby(pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group):
                 history = GroupHistory(*numbers.group(group), [])
                 for pair in map(int, of_group):
-                    of_pair = PairHistory(*numbers.pair(pair), [], [], None, 0)
+                    it = PairHistory(*numbers.pair(pair), [], [], None, 0)
                     faults = [*of_instants.get(pair, ())]
                     visible.take(pair)
-                    undated = self._read_stock_lines(of_pair, stock_lines.take(pair), faults)
-                    self._read_movements(of_pair, movements.take(pair))
-                    moved = self._read_totals(of_pair, totals.take(pair), faults)
+                    undated = self._read_stock_lines(it, stock_lines.take(pair), faults)
+                    self._read_movements(it, movements.take(pair))
+                    moved = self._read_totals(it, totals.take(pair), faults)
                     if not faults:
-                        self.data_warnings.note_ledger(of_pair, moved)
-                    history.unreadable += [
-                        UnreadableRow(of_pair.store, of_pair.item, *fault) for fault in faults
-                    ]
+                        self.data_warnings.note_ledger(it, moved)
+                    history.unreadable += [UnreadableRow(it.store, it.item, *fault) for fault in faults]
                     if undated:
-                        history.unreadable += self._without_expiry_date(of_pair, undated)
-                    history.pairs.append(of_pair)
+                        history.unreadable += self._without_expiry_date(it, undated)
+                    history.pairs.append(it)
                 yield history
 
     def _note_instants(self) -> None:
         """Note what has moved without an instant, or later than now, and find out whether all instants can be read."""
         warnings = self.data_warnings
         codes = {store.id: store.code for store in self.queries.numbers.scope.stores}
-        for store_id, kind, number, is_unreadable, is_later in self.connection.execute(
-            self.queries.doubtful()
-        ):
+        doubtful = self.connection.execute(self.queries.doubtful())
+        for store_id, kind, number, is_unreadable, is_later in doubtful:
             if is_unreadable:
                 self.queries.all_readable = False
             else:
                 named = f"{codes[store_id]} {self.queries.names[kind]} {number}"
                 (warnings.dated_later if is_later else warnings.moved_without_instant).append(named)
         if (receipts := self.queries.receipts_without_date()) is not None:
-            rows = dict(map(tuple, self.connection.execute(receipts)))
-            warnings.receipts_without_date = {
-                code: rows[each] for each, code in codes.items() if each in rows
-            }
+            of = dict(map(tuple, self.connection.execute(receipts)))
+            warnings.receipts_without_date = {codes[each]: of[each] for each in codes if each in of}
 
     def _read_stock_lines(
         self, pair: PairHistory, rows: Sequence[Any], faults: list[Fault]

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from operator import attrgetter
+from typing import NamedTuple
 
 from msupply_dhis2.domain.lookalikes import LookAlikes, difference
-from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import ConsumptionPreferences, Item, Kind, Skipped, Store
+from msupply_dhis2.domain.stock import Item, Kind, Skipped, Store
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.source.base import Catalogue
 from msupply_dhis2.text import listed
 
 LOOK_BACK_FIELD = "monthlyConsumptionLookBackPeriod"
@@ -36,6 +35,18 @@ _DECIMALS = 20
 type Fields = Mapping[str, object]
 
 
+class Named(NamedTuple):
+    """A store, customer or item as mSupply has it."""
+
+    id: str
+    code: str
+    name: str
+
+    def __str__(self) -> str:
+        """Name it so that it can be found in mSupply: ``Kamo (KAMO)``."""
+        return f"{self.name} ({self.code})"
+
+
 @dataclass(slots=True)
 class _Selection[Thing: (Store, Item)]:
     """Chooses what is sent, and notes what is not and why."""
@@ -53,11 +64,11 @@ class _Selection[Thing: (Store, Item)]:
         """What is sent, in order."""
         return tuple(sorted(self.sent, key=attrgetter("code", "id")))
 
-    def read(self, value: object, named: str) -> Fields:
+    def read(self, value: object, of: Named) -> Fields:
         """Read an object of JSON with fields (see ``read_object``); broken JSON has none."""
         read = read_object(value)
         if read is None:
-            self.broken[named] = None
+            self.broken[str(of)] = None
         return read or {}
 
     def note_others(self, places: Sequence[Fields]) -> None:
@@ -91,33 +102,31 @@ class StoreSelection(_Selection[Store]):
 
     def add(
         self,
-        store_id: str,
-        code: str,
-        name: str,
+        it: Named,
         places: Sequence[Fields],
-        why_not: str | None,
-        look_back: object = None,
+        why_not: str | None = None,
+        look_backs: Sequence[object] = (),
     ) -> None:
         """Take a store up, or note why not.
 
-        Of the places where custom fields are kept the first in which a field is not blank decides; ``look_back`` goes
-        before theirs. ``why_not`` is against sending it, to be told where it has a value in the store field.
+        Of the places where custom fields are kept the first in which a field is not blank decides, and of the look-backs the
+        first above 0. ``why_not`` is against sending it, to be told where it has a value in the store field.
         """
         org_unit = field_text(first_value(places, self.store_field))
         if org_unit is None:
             self.note_others(places)
             reason = why_not or f"it has no value in {self.described}"
-            self.not_meant.append(Skipped(self.kind, code, name, reason, is_blank=why_not is None))
+            self.not_meant.append(Skipped(self.kind, it.code, it.name, reason, is_blank=why_not is None))
         elif why_not is not None:
-            self.skipped.append(Skipped(self.kind, code, name, why_not))
+            self.skipped.append(Skipped(self.kind, it.code, it.name, why_not))
         else:
             months = None
-            for value in (look_back, first_value(places, LOOK_BACK_FIELD)):
+            for value in look_backs:
                 try:
                     months = months or look_back_months(value)
                 except ValueError:
-                    self.unreadable_look_backs.append(code)
-            self.sent.append(Store(store_id, code, name, org_unit, months, self.kind))
+                    self.unreadable_look_backs.append(it.code)
+            self.sent.append(Store(*it, org_unit, months, self.kind))
 
     def check(self) -> None:
         """Raise ``SourceError`` where none is sent."""
@@ -153,7 +162,6 @@ class ItemSelection(_Selection[Item]):
     fields: Sequence[str]
     include_field: str | None
     broken_place: str
-    """The columns in which items keep what may be broken."""
     not_included: int = field(default=0, init=False)
     ticks: Counter[str] = field(default_factory=Counter, init=False)
 
@@ -165,15 +173,7 @@ class ItemSelection(_Selection[Item]):
         }
         return " or ".join(names.get(each, f"'{each}' of the custom data") for each in self.fields)
 
-    def add(
-        self,
-        item_id: str,
-        code: str,
-        name: str,
-        places: Sequence[Fields],
-        why_not: str | None,
-        universal_code: object,
-    ) -> None:
+    def add(self, it: Named, places: Sequence[Fields], why_not: str | None, universal_code: object) -> None:
         """Take an item up, or note why not, which is told where it has a value and is included.
 
         Of the places where its fields are kept (see ``item_fields``) the first in which a field has a value decides.
@@ -188,15 +188,15 @@ class ItemSelection(_Selection[Item]):
             self.note_others(places)
             reason = why_not or f"it has no value in {self.described}"
             is_blank = included and why_not is None
-            self.not_meant.append(Skipped(Kind.ITEM, code, name, reason, is_blank=is_blank))
+            self.not_meant.append(Skipped(Kind.ITEM, it.code, it.name, reason, is_blank=is_blank))
         elif not included:
             self.not_included += 1
             reason = why_not or f"it is not ticked in {self.include_field} (Include in DHIS2 data push)"
-            self.not_meant.append(Skipped(Kind.ITEM, code, name, reason))
+            self.not_meant.append(Skipped(Kind.ITEM, it.code, it.name, reason))
         elif why_not is not None:
-            self.skipped.append(Skipped(Kind.ITEM, code, name, why_not))
+            self.skipped.append(Skipped(Kind.ITEM, it.code, it.name, why_not))
         else:
-            self.sent.append(Item(item_id, code, name, fields))
+            self.sent.append(Item(*it, fields))
             if self.include_field is None:
                 # A 1 says so of mSupply's two checkboxes only.
                 self.ticks.update(
@@ -231,30 +231,6 @@ class ItemSelection(_Selection[Item]):
                 f"Items whose fields cannot be read (broken JSON in {self.broken_place}), so they count as empty: "
                 f"{listed([*self.broken])}."
             )
-
-
-def to_catalogue(
-    stores: StoreSelection,
-    items: ItemSelection,
-    preferences: ConsumptionPreferences,
-    warnings: Sequence[str],
-    missing_metrics: frozenset[Metric] = frozenset(),
-) -> Catalogue:
-    """Return what was chosen; raise ``SourceError`` where no store or no item is sent."""
-    stores.check()
-    items.check()
-    return Catalogue(
-        stores=stores.by_code,
-        items=items.by_code,
-        items_not_included=items.not_included,
-        preferences=preferences,
-        skipped=(*stores.skipped, *items.skipped),
-        not_meant=(*stores.not_meant, *items.not_meant),
-        ticks=items.ticks,
-        hints={Kind.STORE: stores.hint(stores.store_field), Kind.ITEM: items.hint(*items.fields)},
-        warnings=(*stores.warnings(), *items.warnings(), *warnings),
-        missing_metrics=missing_metrics,
-    )
 
 
 def read_object(value: object) -> Fields | None:

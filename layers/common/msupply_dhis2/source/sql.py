@@ -152,15 +152,13 @@ _entries = _function(
 PostgreSQL sees how long an array is before it plans, and takes every document for a hundred rows long.
 """
 
-_PLAIN_PACKS = 1e8
-_PLAIN_PACK_SIZE = 1e4
+_PACKS = 1e8
+_PACK_SIZE = 1e4
 """Finite numbers up to these never make too many units. Whole ones multiply exactly, as integers and as floats, and leave
 room for a sum of nine million of them."""
 
 
-def exact_quantity(
-    packs: Expression, pack_size: Expression, identifier: Expression
-) -> tuple[Expression, ...]:
+def exact_quantity(packs: Expression, pack_size: Expression, row_id: Expression) -> tuple[Expression, ...]:
     """Return what a line moved for a total: ``whole`` units, else ``parts`` in millionths, else the id as ``unreadable``.
 
     Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers where both are small; the rest
@@ -168,15 +166,13 @@ def exact_quantity(
     """
     pack_size = sa.func.coalesce(pack_size, sa.literal_column("0"))
     # Not by abs(), which is 0 for text in SQLite.
-    small = sa.and_(
-        packs.between(-_PLAIN_PACKS, _PLAIN_PACKS), pack_size.between(-_PLAIN_PACK_SIZE, _PLAIN_PACK_SIZE)
-    )
+    small = sa.and_(packs.between(-_PACKS, _PACKS), pack_size.between(-_PACK_SIZE, _PACK_SIZE))
     plain = sa.and_(small, packs == sa.func.round(packs), pack_size == sa.func.round(pack_size))
     units = exact_micro_units(packs, pack_size)
     return (
         sa.case((plain, sa.cast(packs * pack_size, sa.BigInteger)), else_=None).label("whole"),
         sa.case((plain, None), else_=units).label("parts"),
-        sa.case((small, None), (units.is_(None), identifier), else_=None).label("unreadable"),
+        sa.case((small, None), (units.is_(None), row_id), else_=None).label("unreadable"),
     )
 
 
@@ -222,6 +218,11 @@ def numbered(name: str, numbers: Mapping[str, int]) -> sa.CTE:
     return materialized(sa.select(entries.c.key.label("id"), entries.c.value.label("number")), name)
 
 
+def streamed(connection: sa.Connection, query: Query, at_a_time: int) -> sa.CursorResult[*tuple[Any, ...]]:
+    """Ask for rows of which no more than some are in memory."""
+    return connection.execute(query, execution_options={"stream_results": True, "yield_per": at_a_time})
+
+
 def materialized(query: Query | sa.CompoundSelect[*tuple[Any, ...]], name: str) -> sa.CTE:
     """Return a query as a table that is worked out once."""
     return query.cte(name).prefix_with("MATERIALIZED")
@@ -235,12 +236,12 @@ class Columns:
 
     def missing(self, columns: Iterable[Column]) -> list[str]:
         """Name which of some columns, or their whole tables, are not there."""
-        lacking = [(str(each.table), each.name) for each in columns if self.type_of(each) is None]
-        named = [
-            f"{table}.{name}" if table in self.types else f"{table} (the whole table)"
-            for table, name in lacking
-        ]
-        return [*dict.fromkeys(named)]
+        lacking = [each for each in columns if self.type_of(each) is None]
+        named = {
+            f"{each}" if str(each.table) in self.types else f"{each.table} (the whole table)": None
+            for each in lacking
+        }
+        return [*named]
 
     def type_of(self, column: Column) -> str | None:
         """Return the type of a column, also of an alias of its table; ``None`` where it is not there."""

@@ -117,12 +117,9 @@ class Customers(ABC):
 
     def __init__(self, source: Source) -> None:
         self._source, self._connection, self._calendar = source, source.connection, source.calendar
-        self._factors = [
-            self.days_of_consumption if name == "consumption" else 1.0 for name in Reported._fields
-        ]
-        where = (
-            f"Customers (customers) is 'requisitions', but mSupply's database ({source.address.described})"
-        )
+        factors = {"consumption": self.days_of_consumption}
+        self._factors = [factors.get(name, 1.0) for name in Reported._fields]
+        where = f"Customers (customers) is 'requisitions', but mSupply's {source.address.described}"
         if missing := source.columns.missing(self.required):
             raise SourceError(
                 f"{where} has no {', '.join(missing)}. Use a newer mSupply, or let it export these too; or set customers: none."
@@ -160,9 +157,8 @@ class Customers(ABC):
             self._documents({each: index for index, each in enumerate(ids)}, days), None, days
         )
         query = sa.select(lines.c.pair, sa.func.count()).group_by(lines.c.pair)
-        return dict.fromkeys(ids, 0) | {
-            ids[index]: number for index, number in self._connection.execute(query)
-        }
+        counted = self._connection.execute(query)
+        return dict.fromkeys(ids, 0) | {ids[index]: number for index, number in counted}
 
     def days(self, customers: Sequence[Store], days: DatePeriod) -> Iterator[tuple[str, date]]:
         """Yield the days that reports are about, by the ids of the customers, whatever stands in the reports."""
@@ -239,11 +235,10 @@ class Customers(ABC):
             links = self._links(numbered("scope_item", items), "item")
             tables, pair = JoinInOrder(tables, links, links.c.id == it.item_id), pair + links.c.number
         instant = sa.func.coalesce(it.instant, document.created, type_=Instant())
-        start, end = (
-            sa.literal(self._calendar.start_of_day(day), Instant())
-            for day in (days.first, add_days(days.last, 1))
-        )
+        start = sa.literal(self._calendar.start_of_day(days.first), Instant())
+        end = sa.literal(self._calendar.start_of_day(add_days(days.last, 1)), Instant())
         is_in = sa.and_(one_separator(instant) >= start, one_separator(instant) < end)
+        it_is_dated = document.day.is_not(None)
         query = (
             sa.select(
                 pair.label("pair"),
@@ -254,9 +249,7 @@ class Customers(ABC):
                 *(document[name] for name in _OF_LINES),
             )
             .select_from(tables)
-            .where(
-                sa.or_(document.day.is_not(None), instant.is_(None), is_in, is_unreadable_instant(instant))
-            )
+            .where(sa.or_(it_is_dated, instant.is_(None), is_in, is_unreadable_instant(instant)))
         )
         # As in the ledger: SQLite would forgo its indexes where it is to sort in the same breath.
         return query.cte("line").prefix_with("MATERIALIZED", dialect="sqlite")
@@ -267,9 +260,7 @@ class Customers(ABC):
         for _, line_id, instant, has_remark, *others in rows:
             quantities, (text, document_id, kind, *about) = others[:_QUANTITIES], others[_QUANTITIES:]
             try:
-                units = [
-                    to_units(each or 0.0, by) for each, by in zip(quantities, self._factors, strict=True)
-                ]
+                units = [*map(to_units, (each or 0.0 for each in quantities), self._factors)]
             except (TypeError, ValueError):
                 fault = f"a quantity is not a finite number, or more than {MOST_UNITS:,} units"
                 yield self.line.table.name, line_id, fault

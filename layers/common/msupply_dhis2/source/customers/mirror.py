@@ -8,7 +8,7 @@ from msupply_dhis2.domain.report import DocumentKind
 from msupply_dhis2.source.customers.base import Customers, Documents, Lines
 from msupply_dhis2.source.mirror import Mirror
 from msupply_dhis2.source.mirror.tables import transact
-from msupply_dhis2.source.selection import StoreSelection
+from msupply_dhis2.source.selection import Named, StoreSelection
 from msupply_dhis2.source.sql import Expression, table, text_of
 
 _QUANTITIES = {
@@ -126,8 +126,8 @@ class MirrorCustomers(Customers):
             .order_by(_name.c.id)
         )
         for row in self._connection.execute(query):
-            fields = chosen.read(row.custom_data, f"{row.name} ({row.code})")
-            chosen.add(row.id, row.code, row.name, [fields], None)
+            it = Named(row.id, row.code, row.name)
+            chosen.add(it, [chosen.read(row.custom_data, it)])
 
     @override
     def _links(self, numbers: sa.CTE, of: str) -> sa.CTE:

@@ -17,7 +17,7 @@ from msupply_dhis2.source.open_msupply.tables import (
     store,
     sync_buffer,
 )
-from msupply_dhis2.source.selection import StoreSelection
+from msupply_dhis2.source.selection import Named, StoreSelection
 from msupply_dhis2.source.sql import Expression, materialized, stock_take_date, table, text_of
 
 _QUANTITIES = {
@@ -152,7 +152,8 @@ class OpenMsupplyCustomers(Customers):
             .order_by(name.c.id)
         )
         for row in self._connection.execute(query):
-            chosen.add(row.id, row.code, row.name, places_of_name(row, chosen, custom_fields), None)
+            it = Named(row.id, row.code, row.name)
+            chosen.add(it, places_of_name(it, row, chosen, custom_fields))
 
     @override
     def _links(self, numbers: sa.CTE, of: str) -> sa.CTE:

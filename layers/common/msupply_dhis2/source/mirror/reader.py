@@ -12,10 +12,9 @@ from functools import lru_cache
 import sqlalchemy as sa
 
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import ConsumptionPreferences
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import add_days
-from msupply_dhis2.source.base import Catalogue, Source
+from msupply_dhis2.source.base import Notes, Source
 from msupply_dhis2.source.mirror.tables import (
     REQUIRED,
     STATUSES,
@@ -31,15 +30,16 @@ from msupply_dhis2.source.mirror.tables import (
 from msupply_dhis2.source.queries import Clock, Numbers, Scope
 from msupply_dhis2.source.selection import (
     CHECKBOXES,
+    LOOK_BACK_FIELD,
     NUMBER_FIELD,
     UNIVERSAL_CODE,
     USER_FIELDS,
     ItemSelection,
+    Named,
     StoreSelection,
     item_fields,
-    to_catalogue,
 )
-from msupply_dhis2.source.sql import Column, text_of
+from msupply_dhis2.source.sql import Column, streamed, text_of
 from msupply_dhis2.text import count, listed
 
 _ROWS_AT_A_TIME = 500
@@ -59,6 +59,7 @@ _WITH_UNIQUE_ID = sa.text(
 class Mirror(Source):
     """The mirror of an older mSupply; one that lacks what is needed, or is not in PostgreSQL, is refused."""
 
+    broken_place = "item.custom_data"
     columns: MirrorColumns
 
     def __post_init__(self) -> None:
@@ -76,22 +77,14 @@ class Mirror(Source):
                 "and columns to the mirror too."
             )
 
-    def catalogue(
-        self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
-    ) -> Catalogue:
-        """Read which stores and items are sent, and what the mirror lacks."""
-        lacking = {
-            feature: missing for feature in Feature if (missing := self.columns.missing(feature.columns))
-        }
-        warnings = [_lacks(missing, feature.otherwise) for feature, missing in lacking.items()]
-        warnings += self._check_fields(item_fields, include_field)
+    def notes(self, items: ItemSelection) -> Notes:
+        """Return what the mirror lacks; refuse what cannot be right."""
+        lacking = {each: self.columns.missing(each.columns) for each in Feature}
+        warnings = [_lacks(missing, each.otherwise) for each, missing in lacking.items() if missing]
+        warnings += self._check_fields(items.fields, items.include_field)
         self.refuse([*self.rows_there_twice(TABLES), *self._unknown_codes()])
-        stores = StoreSelection(store_field)
-        items = ItemSelection(item_fields, include_field, "item.custom_data")
-        self._read_stores(stores)
-        self._read_items(items)
-        missing_metrics = frozenset({Metric.EXPIRED, Metric.EXPIRING} if Feature.EXPIRING in lacking else ())
-        return to_catalogue(stores, items, ConsumptionPreferences(), warnings, missing_metrics)
+        missing_metrics = {Metric.EXPIRED, Metric.EXPIRING} if lacking[Feature.EXPIRING] else ()
+        return Notes(warnings, missing_metrics=frozenset(missing_metrics))
 
     def queries(self, scope: Scope, floor: datetime) -> MirrorQueries:
         """Return what asks for the stock, in what the clock of the configured time zone shows."""
@@ -114,11 +107,8 @@ class Mirror(Source):
         }
         lacking = ", ".join(dict.fromkeys(name for names in missing.values() for name in names))
         if include_field in missing or all(each in missing for each in item_fields):
-            what = (
-                f"the tick of {include_field}"
-                if include_field in missing
-                else "the items' identifiers in DHIS2"
-            )
+            tick = f"the tick of {include_field}"
+            what = tick if include_field in missing else "the items' identifiers in DHIS2"
             raise SourceError(
                 f"The mirror of the older mSupply ({self.address.described}) lacks {lacking}, where {what} is kept, so no item "
                 "could be sent. Let the older mSupply export it too, or name another field in the settings (Include in DHIS2 data "
@@ -126,7 +116,8 @@ class Mirror(Source):
             )
         return [_lacks([lacking], f"no item has a value in {', '.join(missing)}")] if missing else []
 
-    def _read_stores(self, stores: StoreSelection) -> None:
+    def read_stores(self, stores: StoreSelection) -> None:
+        """Read which stores there are."""
         code = sa.func.coalesce(text_of(store.c.code), "")
         query = sa.select(
             self.columns.identifier(store.c.id).label("id"),
@@ -139,10 +130,12 @@ class Mirror(Source):
             why_not = "it is disabled in mSupply" if row.is_disabled else None
             if row.code.strip().upper() in _SYSTEM_STORES:
                 why_not = "it is a store of mSupply's own (not a real store)"
-            places = [stores.read(row.custom_data, f"{row.name} ({row.code})")]
-            stores.add(row.id, row.code, row.name, places, why_not)
+            it = Named(row.id, row.code, row.name)
+            fields = stores.read(row.custom_data, it)
+            stores.add(it, [fields], why_not, [fields.get(LOOK_BACK_FIELD)])
 
-    def _read_items(self, items: ItemSelection) -> None:
+    def read_items(self, items: ItemSelection) -> None:
+        """Read which items there are."""
         columns = self.columns
         asked_for = {each for each in (*items.fields, items.include_field) if each in USER_FIELDS}
         if items.include_field is None:
@@ -161,10 +154,7 @@ class Mirror(Source):
                 for each in sorted(asked_for)
             ],
         ).order_by(item.c.id)
-        rows = self.connection.execute(
-            query, execution_options={"stream_results": True, "yield_per": _ROWS_AT_A_TIME}
-        )
-        for row in rows:
+        for row in streamed(self.connection, query, _ROWS_AT_A_TIME):
             kind = (row.type or "").strip()
             not_stock = f"its type is {kind.replace('_', '-') or 'empty'}, not general (stock)"
             user_fields: dict[str, object] = {each: getattr(row, each) for each in asked_for}
@@ -172,9 +162,9 @@ class Mirror(Source):
                 # So that the 0 of items where nobody has entered anything is told from a value.
                 with suppress(InvalidOperation):
                     user_fields[NUMBER_FIELD] = Decimal(str(user_fields[NUMBER_FIELD]).strip())
-            places = [item_fields(user_fields, items.read(row.custom_data, f"{row.name} ({row.code})"))]
-            why_not = None if kind == "general" else not_stock
-            items.add(row.id, row.code, row.name, places, why_not, row.universal_code)
+            it = Named(row.id, row.code, row.name)
+            fields = item_fields(user_fields, items.read(row.custom_data, it))
+            items.add(it, [fields], None if kind == "general" else not_stock, row.universal_code)
 
     def refuse(self, faults: Sequence[str]) -> None:
         """Raise ``SourceError`` where there is any fault."""
@@ -199,9 +189,8 @@ class Mirror(Source):
                 )
 
     def _unknown_codes(self) -> Iterator[str]:
-        codes = self.connection.execute(
-            sa.select(text_of(transact.c.type), text_of(transact.c.status)).distinct()
-        ).all()
+        query = sa.select(text_of(transact.c.type), text_of(transact.c.status)).distinct()
+        codes = self.connection.execute(query).all()
         for name, seen, known in (
             ("type", {kind for kind, _ in codes}, TYPES),
             ("status", {status for _, status in codes}, STATUSES),

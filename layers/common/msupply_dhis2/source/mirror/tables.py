@@ -334,6 +334,5 @@ class MirrorQueries(StockQueries):
             ("sc", MovementKind.SUPPLIER_RETURN, sa.true()),
             ("sr", MovementKind.REPACK, sa.true()),
         )
-        return sa.case(
-            *[(sa.and_(of.c.type == _code(code), also), _code(kind)) for code, kind, also in kinds]
-        )
+        cases = [(sa.and_(of.c.type == _code(code), also), _code(kind)) for code, kind, also in kinds]
+        return sa.case(*cases)

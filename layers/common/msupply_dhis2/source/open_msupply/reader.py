@@ -5,7 +5,7 @@ Every reference to an item or a name goes through ``item_link`` or ``name_link``
 item that was kept.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from msupply_dhis2.domain.stock import ConsumptionPreferences
 from msupply_dhis2.errors import SourceError
-from msupply_dhis2.source.base import Catalogue, Source
+from msupply_dhis2.source.base import Notes, Source
 from msupply_dhis2.source.open_msupply.tables import (
     REQUIRED,
     SYNC_RECORD,
@@ -36,16 +36,17 @@ from msupply_dhis2.source.selection import (
     LOOK_BACK_FIELD,
     Fields,
     ItemSelection,
+    Named,
     StoreSelection,
     days_in_month,
     field_text,
+    first_value,
     flag,
     has_value,
     item_fields,
     read_object,
-    to_catalogue,
 )
-from msupply_dhis2.source.sql import Expression, read_instant, text_of
+from msupply_dhis2.source.sql import Expression, read_instant, streamed, text_of
 
 _ITEMS_AT_A_TIME = 500
 """Items carry their whole record, pictures included."""
@@ -70,6 +71,8 @@ type CustomFields = Callable[[Fields], Fields]
 class OpenMsupply(Source):
     """An Open mSupply database; of a release that lacks what is needed it is refused."""
 
+    broken_place = "item.legacy_record or item.custom_fields"
+
     def __post_init__(self) -> None:
         """Refuse a release that is too old."""
         if missing := self.columns.missing(REQUIRED):
@@ -77,16 +80,6 @@ class OpenMsupply(Source):
                 f"mSupply's database ({self.address.described}) is of a release of Open mSupply that is too old: it lacks "
                 f"{', '.join(missing)}. Update Open mSupply; releases 2.20 to 3.0 are known to have all that is needed."
             )
-
-    def catalogue(
-        self, *, store_field: str, item_fields: Sequence[str], include_field: str | None
-    ) -> Catalogue:
-        """Read which stores and items are sent, and mSupply's preferences."""
-        stores = StoreSelection(store_field)
-        items = ItemSelection(item_fields, include_field, "item.legacy_record or item.custom_fields")
-        self._read_stores(stores)
-        self._read_items(items)
-        return to_catalogue(stores, items, *self._preferences())
 
     def queries(self, scope: Scope, floor: datetime) -> OpenMsupplyQueries:
         """Return what asks for the stock, in instants of UTC."""
@@ -100,7 +93,8 @@ class OpenMsupply(Source):
         columns = (name.c.properties, name.c.custom_fields, name.c.custom_data)
         return [self.columns.text(each).label(each.name) for each in columns]
 
-    def _read_stores(self, stores: StoreSelection) -> None:
+    def read_stores(self, stores: StoreSelection) -> None:
+        """Read which stores there are."""
         query = (
             sa.select(
                 store.c.id,
@@ -124,12 +118,13 @@ class OpenMsupply(Source):
         records = self._custom_data_of_stores()
         custom_fields = self.reader_of_custom_fields((stores.store_field, LOOK_BACK_FIELD), SCOPES_OF_NAMES)
         for row in self.connection.execute(query):
-            record = stores.read(records.get(row.id), f"{row.name} ({row.code})")
+            it = Named(row.id, row.code, row.name)
+            places = [stores.read(records.get(it.id), it), *places_of_name(it, row, stores, custom_fields)]
             why_not = "it is disabled in mSupply" if row.is_disabled else None
-            places = [record, *places_of_name(row, stores, custom_fields)]
-            stores.add(row.id, row.code, row.name, places, why_not, row.look_back)
+            stores.add(it, places, why_not, [row.look_back, first_value(places, LOOK_BACK_FIELD)])
 
-    def _read_items(self, items: ItemSelection) -> None:
+    def read_items(self, items: ItemSelection) -> None:
+        """Read which items there are."""
         query = (
             sa.select(
                 item.c.id,
@@ -147,16 +142,13 @@ class OpenMsupply(Source):
         )
         asked = filter(None, (*items.fields, items.include_field))
         custom_fields = self.reader_of_custom_fields(asked, _SCOPES_OF_ITEMS)
-        rows = self.connection.execute(
-            query, execution_options={"stream_results": True, "yield_per": _ITEMS_AT_A_TIME}
-        )
-        for row in rows:
-            named = f"{row.name} ({row.code})"
-            record, by_key = items.read(row.record, named), items.read(row.custom_fields, named)
+        for row in streamed(self.connection, query, _ITEMS_AT_A_TIME):
+            it = Named(row.id, row.code, row.name)
+            record, by_key = items.read(row.record, it), items.read(row.custom_fields, it)
             kept = custom_fields(by_key)
             places = [
                 item_fields(kept, kept),
-                item_fields(record, items.read(record.get("custom_data"), named)),
+                item_fields(record, items.read(record.get("custom_data"), it)),
                 # Those too that nobody asked for: one of them may be the tick, or what was meant.
                 item_fields(by_key, by_key),
             ]
@@ -164,15 +156,15 @@ class OpenMsupply(Source):
             if row.type != "STOCK":
                 why_not = f"its type is {row.type.lower().replace('_', '-')}, not stock"
             universal_code = field_text(row.universal_code) or record.get("universalcodes_code")
-            items.add(row.id, row.code, row.name, places, why_not, universal_code)
+            items.add(it, places, why_not, universal_code)
 
-    def _preferences(self) -> tuple[ConsumptionPreferences, list[str]]:
-        """Read the global preferences, and return which of them cannot be read."""
-        read: dict[str, Any] = {}
+    def notes(self, _: ItemSelection) -> Notes:
+        """Read the global preferences, and note which of them cannot be read."""
+        given: dict[str, Any] = {}
         unreadable: list[str] = []
         if self.columns.has(*preference.c):
             query = (
-                sa.select(preference.c.key, text_of(preference.c.value).label("value"))
+                sa.select(preference.c.key, text_of(preference.c.value))
                 .where(preference.c.key.in_(_PREFERENCES), preference.c.store_id.is_(None))
                 .order_by(preference.c.id.desc())
             )
@@ -180,13 +172,13 @@ class OpenMsupply(Source):
             for key, text in dict(map(tuple, self.connection.execute(query))).items():
                 name, parse = _PREFERENCES[key]
                 try:
-                    read[name] = parse(text)
+                    if (value := parse(text)) is not None:
+                        given[name] = value
                 except ValueError:
                     unreadable.append(
                         f"mSupply's global preference {key} cannot be read, so its default is used. Enter it again in mSupply."
                     )
-        given = {name: value for name, value in read.items() if value is not None}
-        return ConsumptionPreferences(**given), unreadable
+        return Notes(unreadable, ConsumptionPreferences(**given))
 
     def _custom_data_of_stores(self) -> Mapping[str, object]:
         """Return the custom data that came with the stores' records from the older mSupply, by the id of the store.
@@ -201,20 +193,16 @@ class OpenMsupply(Source):
         if not self.columns.has(*SYNC_RECORD):
             return {}
         record = sync_buffer.c
-        query = sa.select(record.record_id, text_of(record.action), text_of(record.data)).where(
-            record.table_name == "store"
-        )
+        query = sa.select(record.record_id, text_of(record.action), text_of(record.data))
+        query = query.where(record.table_name == "store")
         if self.columns.has(record.cursor):
             # In one pass: the log has no index on the record.
             query = query.where(record.is_integrated.is_(True)).order_by(record.cursor.desc())
         else:
             # By the primary key: the records of other tables are many and large.
             query = query.where(record.record_id.in_(sa.select(store.c.id)))
-        rows = self.connection.execute(
-            query, execution_options={"stream_results": True, "yield_per": _RECORDS_AT_A_TIME}
-        )
         latest: dict[str, object] = {}
-        for record_id, action, data in rows:
+        for record_id, action, data in streamed(self.connection, query, _RECORDS_AT_A_TIME):
             if record_id in latest or action == "MERGE":
                 continue
             if action == "DELETE":
@@ -245,13 +233,9 @@ class OpenMsupply(Source):
         if self.columns.has(*custom_field_option.c):
             # A record holds an option's id. Deleted ones too: a record may hold one still, and mSupply shows its name.
             option = custom_field_option.c
-            query = sa.select(option.custom_field_id, option.id, option.name).where(
-                option.custom_field_id.in_(ids)
-            )
-            options = {
-                (ids[field_id], option_id): shown
-                for field_id, option_id, shown in self.connection.execute(query)
-            }
+            query = sa.select(option.custom_field_id, option.id, option.name)
+            found = self.connection.execute(query.where(option.custom_field_id.in_(ids)))
+            options = {(ids[of_field], option_id): shown for of_field, option_id, shown in found}
 
         def value(record: Fields, key: str) -> object:
             held = record.get(key)
@@ -282,11 +266,7 @@ class OpenMsupply(Source):
         return {key: (field_id, name) for key, field_id, name in self.connection.execute(query)}
 
 
-def places_of_name(row: Any, chosen: StoreSelection, custom_fields: CustomFields) -> list[Fields]:  # noqa: ANN401 - a row of any columns
+def places_of_name(it: Named, row: Any, chosen: StoreSelection, custom_fields: CustomFields) -> list[Fields]:  # noqa: ANN401 - a row of any columns
     """Read the custom fields of a name, by the places that hold them."""
-    named = f"{row.name} ({row.code})"
-    return [
-        chosen.read(row.properties, named),
-        custom_fields(chosen.read(row.custom_fields, named)),
-        chosen.read(row.custom_data, named),
-    ]
+    by_key = custom_fields(chosen.read(row.custom_fields, it))
+    return [chosen.read(row.properties, it), by_key, chosen.read(row.custom_data, it)]

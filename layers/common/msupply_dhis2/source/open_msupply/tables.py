@@ -133,9 +133,8 @@ class OpenMsupplyQueries(StockQueries):
     def __init__(self, columns: Columns, numbers: Numbers, clock: Clock) -> None:
         super().__init__(numbers, clock)
         links = sa.select(item_link.c.id, self.items.c.number)
-        self.items = materialized(
-            links.join(self.items, self.items.c.id == item_link.c.item_id), "scope_link"
-        )
+        links = links.join(self.items, self.items.c.id == item_link.c.item_id)
+        self.items = materialized(links, "scope_link")
         self.stock_line = StockLines(
             table=stock_line,
             quantity="total_number_of_packs or pack_size",
