@@ -199,7 +199,7 @@ def test_future_period(version: str) -> None:
     report = report_of(world(open_future_periods=0), version, data_elements=rows)
     message = only_fault(report, "open period, current day").message
     assert "202602 is not open yet" in message
-    assert "Set 'Open future periods' of the data set to 1" in message
+    assert 'raise the data set\'s "open future periods" to 1' in message
 
 
 def test_each_basis() -> None:
@@ -226,8 +226,9 @@ def test_refused_manual_push(version: str) -> None:
     assert (check.ok, check.note) == (True, True)
     assert check.message == (
         f"{said} DHIS2 would refuse every value. 202602 is not open yet: the data set's open future periods are 0. "
-        "Set 'Open future periods' of the data set to 1 in DHIS2, Maintenance, Data set, or push as scheduled (make "
-        "push AS_SCHEDULED=yes, or the option --as-scheduled)."
+        "Values of the current period: push as scheduled (make push AS_SCHEDULED=yes, or the option --as-scheduled), with Push "
+        'data basis previous_month. Or raise the data set\'s "open future periods" to 1, or to 2 if the clock of DHIS2 is behind '
+        "the stack's time zone, because the month begins later there. Then push again."
     )
     assert f"Note: {check.message}" in report.summary
 

@@ -9,7 +9,7 @@ from msupply_dhis2.dhis2.metadata import MetadataCache
 from msupply_dhis2.dhis2.models import DataSet
 from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
+from msupply_dhis2.periods import Basis, Period, Window, find_period
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import Facts, cure_of, title_of
 from msupply_dhis2.text import shown_day
@@ -17,9 +17,6 @@ from msupply_dhis2.text import shown_day
 FORMAT = "period format"
 MANUAL = "a manual push now"
 REFUSED = "DHIS2 would refuse every value"
-_AS_SCHEDULED = "push as scheduled (make push AS_SCHEDULED=yes, or the option --as-scheduled)"
-_PREVIOUS_MONTH = "set the rows' Push data basis to previous_month"
-_MAINTENANCE = "in DHIS2, Maintenance, Data set"
 _INVERTED = "this release refuses a data input period while it is open, and takes it while it is closed (DHIS2-21981)."
 
 
@@ -35,11 +32,11 @@ def check_periods(facts: Facts) -> None:
     for basis, window in windows.items():
         if period := rules.find(window.period):
             facts.periods[window.period] = period
-            check = _check_open(facts, rules, data_set, period, _PREVIOUS_MONTH)
+            check = _check_open(rules, data_set, period)
             days = days_of(window)
             facts.tell(open_name(basis), check or passed(f"{days[0].upper()}{days[1:]}, is open."))
     if facts.manual and (period := rules.find(facts.manual.period)):
-        check = _check_open(facts, rules, data_set, period, _AS_SCHEDULED)
+        check = _check_open(rules, data_set, period)
         # Where it is closed, the schedules may still be well.
         is_open = "It is open." if check is None else f"{'' if check.ok else f'{REFUSED}. '}{check.message}"
         said = f"Manual push, current day: {days_of(facts.manual)}. {is_open}"
@@ -93,63 +90,38 @@ def days_of(window: Window) -> str:
     return f"period {window.period}, {days}{' so far' if is_running else ''}"
 
 
-def _check_open(
-    facts: Facts, rules: PeriodRules, data_set: DataSet, period: Period, cure: str
-) -> Check | None:
+def _check_open(rules: PeriodRules, data_set: DataSet, period: Period) -> Check | None:
     """Whether a value could be entered today, the server's date, and why not; ``None`` where it surely can."""
+    label, release = period.label, f"DHIS2 {rules.server.version_text}"
     closed, notes = [], []
     if rules.is_too_early(period):
-        closed.append(_not_open_yet(facts, data_set, period, cure))
-    if rules.is_expired(period):
-        if rules.exempt_org_units(period):
-            notes.append(
-                f"{period.label} is past the data set's expiry days: only org units with a lock exception take values. The "
-                "check of the stores names those without one."
-            )
-        else:
-            closed.append(_expired(data_set, period))
-    dates = ""
+        open_periods = data_set.open_future_periods
+        closed.append(
+            f"{label} is not open yet: the data set's open future periods are {open_periods}. {cure_of('E7641')}"
+        )
+    if rules.is_expired(period) and rules.exempt_org_units(period):
+        notes.append(
+            f"{label} is past the data set's expiry days: only org units with a lock exception take values. The check of the "
+            "stores names those without one."
+        )
+    elif rules.is_expired(period):
+        days, last = data_set.expiry_days, period.day_after - timedelta(1) + timedelta(data_set.expiry_days)
+        since = f"{label} has been closed since {last.isoformat()}"
+        closed.append(f"{since}: the data set's expiry days are {days:g}. {cure_of('E7640')}")
+    dates = f"{label} is not among the data set's data input periods"
     if named := rules.input_periods_of(period):
         opening, closing = named[0].opening_date, named[0].closing_date
         since, until = f" from {opening}" if opening else "", f" until {closing}" if closing else ""
-        dates = f"{period.label} is a data input period of the data set, but open only{since}{until}"
-    release = f"DHIS2 {rules.server.version_text}"
+        dates = f"{label} is a data input period of the data set, but open only{since}{until}"
     if rules.is_kept_out_by_input_periods(period):
-        closed.append(
-            f"{dates}. Change its dates {_MAINTENANCE}, Data input periods."
-            if named
-            else f"{period.label} is not among the data set's data input periods. Add it {_MAINTENANCE}, Data input "
-            "periods, or remove them all."
-        )
+        closed.append(f"{dates}. {cure_of('E7643')}")
     elif named and rules.server.inverts_input_periods and rules.is_open_by_input_period(period):
         closed.append(
-            f"{period.label} is open by the data set's data input periods, and {release} refuses it for that (E8030): "
-            f"{_INVERTED} Upgrade DHIS2 to 2.43.2 or later. Until then remove the data input periods of the data set "
-            f"{_MAINTENANCE}: then its expiry days and open future periods decide."
+            f"{label} is open by the data set's data input periods, and {release} refuses it for that (E8030): {_INVERTED} "
+            "Upgrade DHIS2 to 2.43.2 or later. Until then remove the data input periods of the data set."
         )
     elif named and rules.server.inverts_input_periods:
         notes.append(f"{dates}, but {release} takes its values anyway: {_INVERTED}")
     if closed:
         return failed(" ".join(closed))
     return noted(" ".join(notes)) if notes else None
-
-
-def _not_open_yet(facts: Facts, data_set: DataSet, period: Period, cure: str) -> str:
-    """Say that the period comes after the latest open one: with no open future periods the one before today's."""
-    period_type = PeriodFormat.parse(data_set.period_type)
-    needed, day = 0, facts.today
-    while day < period.day_after:
-        needed, day = needed + 1, period_type.day_after(day)
-    return (
-        f"{period.label} is not open yet: the data set's open future periods are {data_set.open_future_periods}. Set "
-        f"'Open future periods' of the data set to {needed} {_MAINTENANCE}, or {cure}."
-    )
-
-
-def _expired(data_set: DataSet, period: Period) -> str:
-    last = period.day_after - timedelta(1) + timedelta(data_set.expiry_days)
-    return (
-        f"{period.label} has been closed since {last.isoformat()}: the data set's expiry days are {data_set.expiry_days:g}. "
-        f"Only lock exceptions take values. Raise 'Expiry days' {_MAINTENANCE} (0: never), let the schedule run earlier in "
-        'the month, or give the user the authority "Edit expired" (F_EDIT_EXPIRED).'
-    )
