@@ -713,10 +713,6 @@ def test_floor_of_furthest_store() -> None:
     assert both == floor([JANUARY], [KAMO], Rules())
 
 
-def test_warnings_say_counts() -> None:
-    assert all(len(warning.meaning) > 20 for warning in StockWarning)
-
-
 def test_endless_look_back() -> None:
     store = Store("kamo", "KAM", "Kamo", "OU_KAMO", Fraction(10**9))
 

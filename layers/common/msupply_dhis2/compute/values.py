@@ -169,7 +169,7 @@ class Tally:
     def end_step(self, publisher: Publisher, data_warnings: Iterable[str], month: str) -> None:
         """Add what a step came to; ``month`` is written before its sentences, because two may be odd in different ways."""
         said = [*data_warnings]
-        said += [f"{warning.meaning}: {number:,}." for warning, number in sorted(self.warnings.items())]
+        said += [f"{warning}: {number:,}." for warning, number in sorted(self.warnings.items())]
         said += sentences(self.not_sent)
         if publisher.delta is not None:
             said += publisher.delta.warnings()

@@ -19,26 +19,16 @@ type Span = tuple[int, int]
 
 
 class StockWarning(StrEnum):
-    """Something that makes a value doubtful, though it is sent as it is; a run reports how often it was met."""
+    """What makes a value doubtful, though it is sent as it is, in words that its number follows."""
 
-    NEGATIVE_STOCK = "negative_stock"
-    MOVEMENT_WITHOUT_STOCK_LINE = "movement_without_stock_line"
-    MOVEMENT_OF_MISSING_STOCK_LINE = "movement_of_missing_stock_line"
-
-    @property
-    def meaning(self) -> str:
-        """What was counted, in words that the count follows."""
-        return _MEANINGS[self]
-
-
-_ESTIMATE = "Movements after the snapshot that name {}, so expiring and expired stock is an estimate"
-_MEANINGS = {
-    StockWarning.NEGATIVE_STOCK: "Stock values below zero, sent as they are",
-    StockWarning.MOVEMENT_WITHOUT_STOCK_LINE: _ESTIMATE.format("no stock line"),
-    StockWarning.MOVEMENT_OF_MISSING_STOCK_LINE: _ESTIMATE.format(
-        "a stock line which the store no longer has"
-    ),
-}
+    NEGATIVE_STOCK = "Stock values below zero, sent as they are"
+    MOVEMENT_WITHOUT_STOCK_LINE = (
+        "Movements after the snapshot that name no stock line, so expiring and expired stock is an estimate"
+    )
+    MOVEMENT_OF_MISSING_STOCK_LINE = (
+        "Movements after the snapshot that name a stock line which the store no longer has, so expiring and expired stock is "
+        "an estimate"
+    )
 
 
 class Ledger:

@@ -71,11 +71,6 @@ def read_base_url(url: str) -> str:
     return base
 
 
-def read_period_format(text: str) -> str:
-    """Read a pattern of periods, or the name of a period type."""
-    return PeriodFormat.parse(text).text
-
-
 def read_checkbox(text: str) -> str | None:
     """Read which field of an item is its checkbox; ``None`` for "none"."""
     if text.casefold() == "none":
@@ -175,7 +170,7 @@ class Tab(Form):
     data_elements: tuple[DataElementRow, ...] = Field(default=(), title="Data elements to push")
     data_set_id: Text = Field(default=_ABSENT, examples=["lyLU2wR22tC"])
     data_set_id_scheme: Scheme = Scheme.UID
-    period_format: Annotated[Text, AfterValidator(read_period_format)] = Field(
+    period_format: Annotated[Text, AfterValidator(lambda text: PeriodFormat.parse(text).text)] = Field(
         default=_ABSENT, examples=["YYYYMM", "Monthly", "Weekly", "YYYY-MM-DD"]
     )
     item_field_reference: ItemField | None = None

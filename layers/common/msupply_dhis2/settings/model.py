@@ -166,16 +166,13 @@ class Settings(Tab):
                 "Leave the prefix out, or set data_element_id_scheme: code."
             )
             yield "prefix", fault
-        if row.metric in FLOWS and self._label_is_too_short(row):
+        is_short = bool(self.period_format) and self.period.shorter_than_month
+        if row.metric in FLOWS and row.basis is Basis.PREVIOUS_MONTH and is_short:
             fault = (
                 f"is 'previous_month', but Period format '{self.period_format}' has periods shorter than a month, which "
                 "cannot hold a whole month. Set basis: current_day, or period_format: YYYYMM."
             )
             yield "basis", fault
-
-    def _label_is_too_short(self, row: DataElementRow) -> bool:
-        of_month = row.basis is Basis.PREVIOUS_MONTH and bool(self.period_format)
-        return of_month and self.period.shorter_than_month
 
     def _broken_rules_of_all_rows(self) -> Iterator[tuple[Place, str]]:
         rows = self.data_elements
