@@ -41,7 +41,7 @@ from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import Dhis2AuthenticationError, Dhis2Error, Dhis2SlowError
 from msupply_dhis2.redaction import Mask
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.settings.credentials import Dhis2Credentials, LoginKind
+from msupply_dhis2.settings.credentials import Dhis2Credentials
 
 CONNECT_TIMEOUT = 5.0
 """Seconds: a firewall that drops packets is not worth a longer wait."""
@@ -180,8 +180,6 @@ class Dhis2Client:
         )
         self._has_answered = False
         """Whether DHIS2 itself has answered: then it is there, whatever comes later."""
-        # On 2.43.0 a token may fail with its first use.
-        self._asks_first = credentials.kind is LoginKind.TOKEN
         self._next_plain = False
         self._damaged = 0
         """How many compressed bodies in a row may have been damaged on the way, and no plain one."""
@@ -223,7 +221,6 @@ class Dhis2Client:
         response = self.call("GET", path, params=params)
         if not response.ok:
             raise self.refusal(response)
-        self._asks_first = False
         return self.json(response)
 
     def post_data_values(
@@ -236,10 +233,8 @@ class Dhis2Client:
         """Post data values (``import_request``), and wait for so many seconds, where not for as long as the client does.
 
         Statuses 200 to 299, and 409, are an answer for ``read_import_summary``. After a transient error some values may be
-        stored already.
+        stored already. Something is read before: on 2.43.0 a token may fail with its first use.
         """
-        if self._asks_first:
-            self.get("/api/me", {"fields": "id"})
         content = json.dumps(body, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
         send = partial(self.call, "POST", "/api/dataValueSets", params=params, read_timeout=read_timeout)
         plain = partial(send, content=content, headers=_PLAIN)
