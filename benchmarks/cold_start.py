@@ -23,6 +23,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
+from compileall import compile_dir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,6 @@ sqlalchemy.create_engine("postgresql+psycopg://127.0.0.1/omsupply")
 """,
     "push": f"""{_COMMON_USE}
 import requests
-clients.sqs()
 requests.Session()
 """,
     "test_connection": f"""{_COMMON_USE}
@@ -135,7 +135,12 @@ def make_runtime(folder: Path) -> Path:
     installed = Path(boto3.__file__).parents[1]
     folder.mkdir()
     for name in IN_THE_RUNTIME:
-        (folder / name).symlink_to(installed / name)
+        if (installed / name).is_dir():
+            # Files as links in folders of its own, because where it is installed it may have no bytecode.
+            shutil.copytree(installed / name, folder / name, copy_function=os.symlink)
+        else:
+            (folder / name).symlink_to(installed / name)
+    compile_dir(folder, quiet=1)
     return folder
 
 

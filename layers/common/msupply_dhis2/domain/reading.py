@@ -54,7 +54,8 @@ def with_names(event: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
 class Event(BaseModel):
     """What a person or a schedule asks of a function."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Each function builds its own only.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

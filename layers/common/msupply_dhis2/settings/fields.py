@@ -112,7 +112,10 @@ after ``Settings.require_complete``."""
 class Form(BaseModel):
     """Fields of the tab."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=lambda name, _: _title(name))
+    # Built as part of the settings, once.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, field_title_generator=lambda name, _: _title(name)
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -1,9 +1,8 @@
 """Streaming the stock histories of an mSupply database, whichever kind it is: four streams, merged pair by pair."""
 
-import gc
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
@@ -195,7 +194,6 @@ class HistoryReader:
         with ExitStack() as stack:
             streams = [stack.enter_context(closing(Stream(self.connection, query))) for query in asked]
             visible, stock_lines, movements, totals = streams
-            stack.enter_context(_cycles_sought_rarely())
             pairs = iter(lambda: min(visible.pair, stock_lines.pair, movements.pair, totals.pair), inf)
             for group, of_group in groupby(pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group):
                 history = GroupHistory(*numbers.group(group), [])
@@ -318,17 +316,6 @@ def without_quantity(of: Quantities, row_id: str) -> Fault:
     """Return that the quantity of a row cannot be read."""
     fault = f"{of.quantity} is not a finite number, or together they make more than {MOST_UNITS:,} units"
     return of.table.name, row_id, fault
-
-
-@contextmanager
-def _cycles_sought_rarely() -> Iterator[None]:
-    """Spare the rows that are in memory, tens of thousands in no cycle, from being searched again and again."""
-    thresholds = gc.get_threshold()
-    gc.set_threshold(10 * ROWS_AT_A_TIME, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
 
 
 @lru_cache(maxsize=4_096)
