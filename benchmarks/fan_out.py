@@ -37,7 +37,7 @@ from msupply_dhis2.compute.event import MonthStep  # noqa: E402 - as above
 from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import Shard, count_ledger_lines, divide, whole_run  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import MAXIMUM_MESSAGE_BYTES, blocks, encode  # noqa: E402 - as above
-from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin  # noqa: E402 - as above
 from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
 from msupply_dhis2.domain.stock import OrgUnit, Store  # noqa: E402 - as above
 from msupply_dhis2.settings import Scheme  # noqa: E402 - as above
@@ -116,17 +116,16 @@ def bytes_of_a_batch(values: int) -> int:
     """Return the size of a message with so many values."""
     side = math.isqrt(values)
     made = [
-        DataValue.of(
-            data_element=f"DE{place % side:09d}",
-            period="202610",
-            org_unit=f"OU{place // side:09d}",
-            category_option_combo=None,
-            attribute_option_combo=None,
-            option_combo_scheme=Scheme.UID,
-            value=str(place),
-            store=f"Health centre {place // side:06d}",
-            item=f"Amoxicillin {place % side:04d}mg tabs",
-            metric=Metric.STOCK_ON_HAND,
+        DataValue(
+            Column(
+                (f"DE{place % side:09d}", None, None),
+                "202610",
+                Scheme.UID,
+                Metric.STOCK_ON_HAND,
+                f"Amoxicillin {place % side:04d}mg tabs",
+            ),
+            Origin(f"OU{place // side:09d}", f"Health centre {place // side:06d}"),
+            str(place),
         )
         for place in range(values)
     ]

@@ -37,7 +37,7 @@ from cli.sender import Sender  # noqa: E402 - as above
 from msupply_dhis2.dhis2.client import Dhis2Client  # noqa: E402 - as above
 from msupply_dhis2.dhis2.import_request import SentValue, request_body, request_parameters  # noqa: E402 - as above
 from msupply_dhis2.domain.batch import Batch, Strip, encode  # noqa: E402 - as above
-from msupply_dhis2.domain.data_value import DataValue  # noqa: E402 - as above
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin  # noqa: E402 - as above
 from msupply_dhis2.domain.log_record import LogRecord  # noqa: E402 - as above
 from msupply_dhis2.domain.metric import Metric  # noqa: E402 - as above
 from msupply_dhis2.domain.outcome import Counts  # noqa: E402 - as above
@@ -144,17 +144,10 @@ def make_values(
     """Make a value of one metric of every item, for each org unit."""
     return [
         [
-            DataValue.of(
-                data_element=f"SOH_{item}",
-                period="202601",
-                org_unit=org_unit,
-                category_option_combo=None,
-                attribute_option_combo=None,
-                option_combo_scheme=Scheme.UID,
-                value=str(100 + place),
-                store=store,
-                item=name,
-                metric=Metric.STOCK_ON_HAND,
+            DataValue(
+                Column((f"SOH_{item}", None, None), "202601", Scheme.UID, Metric.STOCK_ON_HAND, name),
+                Origin(org_unit, store),
+                str(100 + place),
             )
             for place, (item, name) in enumerate(items)
         ]

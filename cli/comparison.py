@@ -11,7 +11,7 @@ from msupply_dhis2.compute.event import ComputeEvent, rows_asked_for
 from msupply_dhis2.compute.result import ComputeResult
 from msupply_dhis2.dhis2.held import MOST_PLACES
 from msupply_dhis2.domain.choices import Scheme, Setup
-from msupply_dhis2.domain.data_value import JOINED_BY, DataValue, is_same
+from msupply_dhis2.domain.data_value import JOINED_BY, Column, DataValue, Origin, is_same
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.reading import folded
 from msupply_dhis2.domain.stock import Kind
@@ -198,18 +198,10 @@ class _Scope:
                 continue
             store, kind = self._store_of[org_unit]
             category, attribute = (name if name == combo else None for name in _combos_of(each))
-            value = DataValue.of(
-                data_element=element,
-                period=period,
-                org_unit=org_unit,
-                category_option_combo=category,
-                attribute_option_combo=attribute,
-                option_combo_scheme=Scheme.UID,
-                value="",
-                store=store,
-                item=item,
-                metric=metric,
-                kind=kind,
+            value = DataValue(
+                Column((element, category, attribute), period, Scheme.UID, metric, item),
+                Origin(org_unit, store, kind),
+                "",
             )
             yield ComparedValue(value, Beside.VANISHED, each["value"], _stored_by(each))
 

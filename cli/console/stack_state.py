@@ -45,7 +45,7 @@ from cli.tokens import require_token
 from msupply_dhis2.compute.event import ComputeEvent, parse_as_of, parse_compute_event
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.domain.choices import Scheme
-from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import AwsError, CredentialsError, MsupplyDhis2Error
@@ -496,8 +496,11 @@ def _refused_or_why(stack: Stack, run_id: str) -> tuple[Sequence[Refused], str]:
 
 
 def _value(line: Mapping[str, str | None]) -> DataValue:
-    read = {name: text for name, text in line.items() if text is not None or name.endswith("combo")}
+    told = {name: text or "" for name, text in line.items()}
+    identifier = told["data_element"], line["category_option_combo"], line["attribute_option_combo"]
     # The scheme matters only where something is sent.
-    known = {"metric": Metric(str(line["metric"])), "option_combo_scheme": Scheme.UID}
-    kind = {"kind": Kind(str(line["kind"]))} if "kind" in line else {}
-    return DataValue.of(**{**read, **known, **kind})  # type: ignore[arg-type]
+    column = Column(identifier, told["period"], Scheme.UID, Metric(told["metric"]), told["item"])
+    kind = Kind(told.get("kind") or Kind.STORE)
+    return DataValue(
+        column, Origin(told["org_unit"], told["store"], kind, told.get("document", "")), told["value"]
+    )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from msupply_dhis2.domain.batch import Batch, Operation, encode
-from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.push.outcome import BatchResult
@@ -58,19 +58,16 @@ def value_of(  # noqa: PLR0913 - each has its default
     document: str = "",
 ) -> DataValue:
     """Return a value; its item and store are called after its identifiers, where they have no names."""
-    return DataValue.of(
-        data_element=data_element,
-        period=period,
-        org_unit=org_unit,
-        category_option_combo=category_option_combo,
-        attribute_option_combo=attribute_option_combo,
-        option_combo_scheme=scheme,
-        value=number,
-        store=f"store {org_unit}" if store is None else store,
-        item=f"item {data_element}" if item is None else item,
-        metric=metric,
-        kind=kind,
-        document=document,
+    return DataValue(
+        Column(
+            (data_element, category_option_combo, attribute_option_combo),
+            period,
+            scheme,
+            metric,
+            f"item {data_element}" if item is None else item,
+        ),
+        Origin(org_unit, f"store {org_unit}" if store is None else store, kind, document),
+        number,
     )
 
 

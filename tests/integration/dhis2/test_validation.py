@@ -13,7 +13,7 @@ from msupply_dhis2.dhis2.import_request import UIDS, Schemes, SentValue, request
 from msupply_dhis2.dhis2.metadata import read_server
 from msupply_dhis2.dhis2.validation import Validator
 from msupply_dhis2.dhis2.value_rules import Validated
-from msupply_dhis2.domain.data_value import DataValue, DataValueKey
+from msupply_dhis2.domain.data_value import Column, DataValue, DataValueKey, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import ValueOutcome
 from msupply_dhis2.errors import (
@@ -89,17 +89,12 @@ def value(
     attribute: str | None = None,
     scheme: Scheme = Scheme.CODE,
 ) -> DataValue:
-    return DataValue.of(
-        data_element=data_element,
-        period=period,
-        org_unit=org_unit,
-        category_option_combo=category,
-        attribute_option_combo=attribute,
-        option_combo_scheme=scheme,
-        value=text,
-        store=f"Store {org_unit}",
-        item=f"Item {data_element}",
-        metric=Metric.STOCK_ON_HAND,
+    return DataValue(
+        Column(
+            (data_element, category, attribute), period, scheme, Metric.STOCK_ON_HAND, f"Item {data_element}"
+        ),
+        Origin(org_unit, f"Store {org_unit}"),
+        text,
     )
 
 

@@ -13,7 +13,7 @@ from msupply_dhis2.dhis2.error_catalogue import FRACTION
 from msupply_dhis2.dhis2.import_request import Schemes, SentValue
 from msupply_dhis2.dhis2.models import Query
 from msupply_dhis2.dhis2.validation import Validator
-from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.outcome import ValueOutcome
 from msupply_dhis2.errors import Dhis2PermanentError
@@ -143,17 +143,16 @@ def test_agrees_with_recordings(version: str) -> None:
             option_combo_field=OptionComboField.CATEGORY,
         )
         for index, row in enumerate(rows):
-            value = DataValue.of(
-                data_element=row["dataElement"],
-                period=row["period"],
-                org_unit=row["orgUnit"],
-                category_option_combo=row.get("categoryOptionCombo"),
-                attribute_option_combo=row.get("attributeOptionCombo"),
-                option_combo_scheme=scheme,
-                value=row["value"],
-                store="store",
-                item="item",
-                metric=Metric.STOCK_ON_HAND,
+            value = DataValue(
+                Column(
+                    (row["dataElement"], row.get("categoryOptionCombo"), row.get("attributeOptionCombo")),
+                    row["period"],
+                    scheme,
+                    Metric.STOCK_ON_HAND,
+                    "item",
+                ),
+                Origin(row["orgUnit"], "store"),
+                row["value"],
             )
             validated = validator.validate([value])
             assert validated is not None

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from msupply_dhis2.domain.batch import encode
-from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin
 from msupply_dhis2.domain.mapped import MappedNames, MappedStore
 from msupply_dhis2.domain.stock import ItemGroup
 from msupply_dhis2.mapping import identifier_of
@@ -190,17 +190,16 @@ def values_of(settings: Settings, names: MappedNames, numbers: tuple[str, ...]) 
             assert sent is not None
             data_element, category, attribute = sent
             values.append(
-                DataValue.of(
-                    data_element=data_element,
-                    period=window(active.basis, NOW, calendar, settings.period).period,
-                    org_unit=store.org_unit,
-                    category_option_combo=category,
-                    attribute_option_combo=attribute,
-                    option_combo_scheme=active.category_option_combo_id_scheme,
-                    value=numbers[place % len(numbers)],
-                    store=store.name,
-                    item=item.name,
-                    metric=active.metric,
+                DataValue(
+                    Column(
+                        (data_element, category, attribute),
+                        window(active.basis, NOW, calendar, settings.period).period,
+                        active.category_option_combo_id_scheme,
+                        active.metric,
+                        item.name,
+                    ),
+                    Origin(store.org_unit, store.name),
+                    numbers[place % len(numbers)],
                 )
             )
     return values

@@ -16,7 +16,7 @@ from msupply_dhis2.domain.batch import (
     encode,
     small_enough,
 )
-from msupply_dhis2.domain.data_value import DataValue, Origin
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.errors import BatchError
@@ -41,17 +41,16 @@ org_unit_scheme: code
 def value(
     org_unit: int, data_element: int, scheme: Scheme = Scheme.UID, combo: int | None = None, names: str = ""
 ) -> DataValue:
-    return DataValue.of(
-        data_element=f"DE{data_element:04}",
-        period="202601",
-        org_unit=f"OU{org_unit:04}",
-        category_option_combo=None,
-        attribute_option_combo=None if combo is None else f"COMBO{combo}",
-        option_combo_scheme=scheme,
-        value="12.5",
-        store=f"Store {org_unit}{names}",
-        item=f"Item {data_element}{names}",
-        metric=Metric.STOCK_ON_HAND,
+    return DataValue(
+        Column(
+            (f"DE{data_element:04}", None, None if combo is None else f"COMBO{combo}"),
+            "202601",
+            scheme,
+            Metric.STOCK_ON_HAND,
+            f"Item {data_element}{names}",
+        ),
+        Origin(f"OU{org_unit:04}", f"Store {org_unit}{names}"),
+        "12.5",
     )
 
 

@@ -1,7 +1,7 @@
 """One value on its way to DHIS2, and what DHIS2 knows it by."""
 
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from msupply_dhis2.domain.choices import Scheme
 from msupply_dhis2.domain.metric import Metric
@@ -75,28 +75,6 @@ class DataValue(NamedTuple):
     column: Column
     origin: Origin
     value: str
-
-    @classmethod
-    def of(  # noqa: PLR0913 - each part of a value
-        cls,
-        *,
-        data_element: str,
-        period: str,
-        org_unit: str,
-        category_option_combo: str | None,
-        attribute_option_combo: str | None,
-        option_combo_scheme: Scheme,
-        value: str,
-        store: str,
-        item: str,
-        metric: Metric,
-        kind: Kind = Kind.STORE,
-        document: str = "",
-    ) -> Self:
-        """Make a value that stands by itself."""
-        identifier = data_element, category_option_combo, attribute_option_combo
-        column = Column(identifier, period, option_combo_scheme, metric, item)
-        return cls(column, Origin(org_unit, store, kind, document), value)
 
     @property
     def data_element(self) -> str:

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from msupply_dhis2.compute.values import OrgUnitValues, Publisher
 from msupply_dhis2.domain.batch import Batch, Operation
 from msupply_dhis2.domain.batch import Message as RunMessage
-from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import OrgUnit
 from msupply_dhis2.settings import Scheme, parse_settings
@@ -220,17 +220,12 @@ class Country(RuleBasedStateMachine):
     def org_units(self) -> Iterator[OrgUnitValues]:
         for code in ORG_UNITS:
             values = [
-                DataValue.of(
-                    data_element=data_element,
-                    period=PERIOD,
-                    org_unit=org_unit,
-                    category_option_combo=None,
-                    attribute_option_combo=None,
-                    option_combo_scheme=Scheme.CODE,
-                    value=value,
-                    store=org_unit,
-                    item=data_element,
-                    metric=Metric.STOCK_ON_HAND,
+                DataValue(
+                    Column(
+                        (data_element, None, None), PERIOD, Scheme.CODE, Metric.STOCK_ON_HAND, data_element
+                    ),
+                    Origin(org_unit, org_unit),
+                    value,
                 )
                 for (org_unit, data_element), value in self.computed.items()
                 if org_unit == code

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msupply_dhis2.domain.data_value import DataValue
+from msupply_dhis2.domain.data_value import Column, DataValue, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.settings import Scheme
@@ -60,17 +60,10 @@ def entry(*sent: Attempt, confirmed: Held = NoValue.UNKNOWN) -> Entry:
 
 
 def value_of(text: str) -> DataValue:
-    return DataValue.of(
-        data_element="AMOX",
-        period="202610",
-        org_unit="OU_KAMO",
-        category_option_combo=None,
-        attribute_option_combo=None,
-        option_combo_scheme=Scheme.CODE,
-        value=text,
-        store="Kamo",
-        item="Amoxicillin",
-        metric=Metric.STOCK_ON_HAND,
+    return DataValue(
+        Column(("AMOX", None, None), "202610", Scheme.CODE, Metric.STOCK_ON_HAND, "Amoxicillin"),
+        Origin("OU_KAMO", "Kamo"),
+        text,
     )
 
 

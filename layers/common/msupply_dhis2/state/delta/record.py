@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
-from msupply_dhis2.domain.data_value import DataValue, Identifier
+from msupply_dhis2.domain.data_value import Column, DataValue, Identifier, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
 from msupply_dhis2.settings import Scheme
@@ -220,20 +220,8 @@ class Record:
 
     def as_value(self, identifier: Identifier, entry: Entry) -> DataValue:
         """Return an entry as the value that DHIS2 acknowledged last; there is one."""
-        data_element, category, attribute = identifier
-        return DataValue.of(
-            data_element=data_element,
-            period=self.period,
-            org_unit=self.org_unit,
-            category_option_combo=category,
-            attribute_option_combo=attribute,
-            option_combo_scheme=entry.scheme,
-            value=str(entry.acknowledged),
-            store=entry.store,
-            item=entry.item,
-            metric=entry.metric,
-            kind=entry.kind,
-        )
+        column = Column(identifier, self.period, entry.scheme, entry.metric, entry.item)
+        return DataValue(column, Origin(self.org_unit, entry.store, entry.kind), str(entry.acknowledged))
 
     def encoded(self) -> bytes:
         """Return the record's content, compactly: by columns, where what comes again and again stands side by side."""
