@@ -204,13 +204,12 @@ def _insist_on_open(
     client: Dhis2Client, settings: Settings, event: ComputeEvent, windows: Mapping[Basis, Window], tell: Tell
 ) -> None:
     """Ask DHIS2, before anything is computed, whether it would refuse the periods."""
-    today = next(iter(windows.values())).as_of.date()
     facts = Facts(
         client=client,
         settings=settings,
         user=read_user(client),
         windows=windows,
-        today=today,
+        now=next(iter(windows.values())).as_of,
         manual=windows.get(Basis.CURRENT_DAY),
     )
     facts.tell("server", check_server(facts))

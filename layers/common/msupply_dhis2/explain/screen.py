@@ -1,7 +1,7 @@
 """Where mSupply's own screen shows another number for a value: the rules of docs/msupply-screen.md."""
 
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import datetime, time
 from fractions import Fraction
 from itertools import pairwise
 
@@ -69,8 +69,9 @@ def _of_consumption(group: Group, window: Window) -> Iterator[_Difference]:
         # An issue goes out; the row that cancels it comes back.
         back = sum(each.units for each in within if each.units > 0)
         cancelled += Fraction(2 * back) / of.months
-        first = _midnight_in_utc(window.calendar.day_of(of.start))
-        last = _midnight_in_utc(add_days(window.snapshot_date, 1))
+        # The midnights of UTC.
+        first = datetime.combine(window.calendar.day_of(of.start), time())
+        last = datetime.combine(add_days(window.snapshot_date, 1), time())
         consumed = -sum(each.units for each in issues if first <= each.instant < last)
         in_utc += Fraction(consumed) / of.months
         days = [window.calendar.day_of(each.instant) for each in within if each.units < 0]
@@ -79,10 +80,6 @@ def _of_consumption(group: Group, window: Window) -> Iterator[_Difference]:
     yield CANCELLED, here, here + cancelled
     yield IN_UTC, here, in_utc
     yield MONTHS_WITH_CONSUMPTION, here, enforced
-
-
-def _midnight_in_utc(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - instants are naive UTC
 
 
 def _days_on_screen(group: Group, window: Window) -> int:

@@ -27,7 +27,6 @@ def check_server(facts: Facts) -> Check:
         server = facts.server = metadata.read_server(facts.client)
     except Dhis2Error as error:
         return failed(str(error))
-    facts.today = server.server_date.date()
     said = f"{server.name}, version {server.version_text}."
     oldest, newest = (f"{major}.{minor}" for major, minor in (_OLDEST, NEWEST))
     if server.is_known_version and _OLDEST <= server.version <= NEWEST:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.dhis2.error_catalogue import explain
@@ -38,7 +38,7 @@ class Facts(Findings):
     """What is known, and what was answered so far.
 
     ``windows`` are of a run now (none where the settings are not complete), ``manual`` is of a manual push now, where that is
-    asked. ``today`` is for a server that does not tell its own date. ``server``, ``data_set``, ``rules`` (of its periods) and
+    asked. ``now`` is for a server that does not tell its own time. ``server``, ``data_set``, ``rules`` (of its periods) and
     ``periods`` (of a run now, by label) are there as far as they could be read; ``org_units`` are those of the stores.
     """
 
@@ -46,7 +46,7 @@ class Facts(Findings):
     settings: Settings
     user: User
     windows: Mapping[Basis, Window]
-    today: date
+    now: datetime
     manual: Window | None = None
     server: Server | None = None
     data_set: DataSet | None = None
@@ -56,9 +56,8 @@ class Facts(Findings):
 
     @property
     def server_or_newest(self) -> Server:
-        """The server; where it could not be read, one of the newest version that is known, on our own date."""
-        today = datetime.combine(self.today, datetime.min.time())
-        return self.server or Server.model_validate({"serverDate": today})
+        """The server; where it could not be read, one of the newest version that is known, by our own clock."""
+        return self.server or Server.model_validate({"serverDate": self.now})
 
     @property
     def row_labels(self) -> list[str]:

@@ -4,7 +4,7 @@ Each question is asked on its own, so that one cause does not hide another: wron
 reach are both told in one go.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from msupply_dhis2.dhis2.client import Deadline, Dhis2Client
-from msupply_dhis2.dhis2.metadata import read_user
+from msupply_dhis2.dhis2.metadata import list_data_sets, read_user
+from msupply_dhis2.dhis2.models import Identified
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedNames
 from msupply_dhis2.errors import (
     AwsError,
     Dhis2AuthenticationError,
+    Dhis2Error,
     MsupplyDhis2Error,
     SettingsError,
     SourceError,
@@ -28,7 +30,6 @@ from msupply_dhis2.preflight import access, data_elements, option_combos
 from msupply_dhis2.preflight.check import Check, Findings, failed, noted, passed, summarize
 from msupply_dhis2.preflight.counterparts import compare_items, compare_stores
 from msupply_dhis2.preflight.facts import Facts, Use, uses_by_prefix, uses_of_mapped
-from msupply_dhis2.preflight.offers import Offers, read_offers
 from msupply_dhis2.preflight.periods import check_periods
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.settings.credentials import Dhis2Credentials
@@ -46,6 +47,16 @@ class Server(BaseModel):
 
     version: str
     name: str
+
+
+class Offers(BaseModel):
+    """What DHIS2 has to choose from in the settings, by UID, code and name; nothing where it could not be read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data_sets: tuple[Identified, ...] = ()
+    option_combos: tuple[Identified, ...] = ()
+    period_types: tuple[str, ...] = ()
 
 
 class ConnectionReport(BaseModel):
@@ -118,7 +129,7 @@ def test_connection(  # noqa: PLR0913 - it is handed everything it touches, by n
         facts = _log_in(client, settings, as_of or clock(), calendar, findings)
         _ask_dhis2(facts)
         _compare(facts, _ask_database(database, deadline, findings))
-        offers = read_offers(facts)
+        offers = _read_offers(facts)
     except MsupplyDhis2Error as error:
         failure = error
         _ask_database(database, deadline, findings)
@@ -199,7 +210,7 @@ def _log_in(
         settings=settings,
         user=user,
         windows={basis: window(basis, as_of, calendar, settings.period) for basis in bases},
-        today=as_of.astimezone(calendar.time_zone).date(),
+        now=as_of.astimezone(calendar.time_zone).replace(tzinfo=None),
         manual=window(Basis.CURRENT_DAY, as_of, calendar, settings.period) if rows else None,
     )
 
@@ -265,6 +276,26 @@ def _compare(facts: Facts, mapped: MappedNames | None) -> None:
     facts.tell("value types", data_elements.check_value_types(facts, uses))
     facts.tell("zeros", data_elements.check_zeros(facts, uses))
     facts.tell("aggregation", data_elements.check_aggregation(uses))
+
+
+def _read_offers(facts: Facts) -> Offers:
+    """Read the data sets; the option combos are those of the chosen one and of its data elements."""
+    try:
+        listed = list_data_sets(facts.client)
+    except Dhis2Error:
+        # The checks tell what cannot be read; without this nothing is missing but a choice.
+        return Offers()
+    chosen = (facts.data_set, *facts.data_set.data_elements) if facts.data_set else ()
+    return Offers(
+        data_sets=_offers(listed),
+        option_combos=_offers(combo for each in chosen for combo in each.option_combos),
+        period_types=tuple(sorted({data_set.period_type for data_set in listed})),
+    )
+
+
+def _offers(things: Iterable[Identified]) -> tuple[Identified, ...]:
+    unique = {thing.id: thing for thing in things}
+    return tuple(sorted(unique.values(), key=lambda thing: thing.name.casefold()))
 
 
 def begin[Thing](work: Callable[[], Thing]) -> Future[Thing]:

@@ -1,6 +1,6 @@
 """Whether each metric's option combo is there, which place it belongs to, and whether its category options take values."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import chain
 
@@ -54,10 +54,7 @@ def used_combos(settings: Settings, data_set: DataSet, uses: Sequence[Use]) -> U
 
 
 def _combo_of(row: DataElementRow, combos: Sequence[OptionCombo]) -> OptionCombo | None:
-    return _find(str(row.category_option_id), row.category_option_combo_id_scheme, combos)
-
-
-def _find(identifier: str, scheme: Scheme, combos: Iterable[OptionCombo]) -> OptionCombo | None:
+    identifier, scheme = str(row.category_option_id), row.category_option_combo_id_scheme
     return next((combo for combo in combos if combo.is_called(identifier, scheme)), None)
 
 
@@ -130,7 +127,7 @@ def _what_it_is_instead(
     ours = {combo.id: combo for each in (*elements, data_set) for combo in each.option_combos}
     named = [combo for combo in ours.values() if _DEFAULT not in (combo.name, combo.code)]
     other = scheme.other.value
-    if meant := _find(identifier, scheme.other, named):
+    if meant := next((combo for combo in named if combo.is_called(identifier, scheme.other)), None):
         return (
             f"'{identifier}' is the {other} of the option combo {meant.name}, but {_SCHEME_TITLE} is "
             f"'{scheme.value}'. Set category_option_combo_id_scheme: {other}."
