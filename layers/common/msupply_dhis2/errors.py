@@ -90,10 +90,6 @@ class Dhis2TransientError(Dhis2Error):
     is_transient = True
 
 
-class Dhis2RateLimitedError(Dhis2TransientError):
-    """What stands before DHIS2 takes no more requests for a while (status 429)."""
-
-
 class Dhis2DownError(Dhis2TransientError):
     """DHIS2 cannot be reached, or says itself that it is not there just now. No message is the cause of that."""
 

@@ -18,7 +18,6 @@ from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import (
     Dhis2AuthenticationError,
     Dhis2PermanentError,
-    Dhis2RateLimitedError,
     Dhis2TransientError,
 )
 from msupply_dhis2.push.job import Dhis2Session, push
@@ -482,7 +481,7 @@ def test_short_proxy_wait(
             result = push(batch, session, settings=settings)
             assert len(dhis2.values) == passes
             if result.failure is not None:
-                assert isinstance(result.failure, Dhis2RateLimitedError)
+                assert isinstance(result.failure, Dhis2TransientError)
                 assert result.failure.retry_after == seconds
                 result = push(batch, session, settings=settings)
             assert (result.counts.stored, result.failure) == (1, None)
@@ -500,7 +499,7 @@ def test_proxy_wait_near_the_end() -> None:
                 settings=settings,
                 seconds_left=lambda: 65,
             )
-    assert isinstance(result.failure, Dhis2RateLimitedError)
+    assert isinstance(result.failure, Dhis2TransientError)
 
 
 # Value types

@@ -18,7 +18,6 @@ from msupply_dhis2.errors import (
     Dhis2Error,
     Dhis2FaultError,
     Dhis2PermanentError,
-    Dhis2RateLimitedError,
     Dhis2SlowError,
     Dhis2TooLargeError,
     Dhis2TransientError,
@@ -105,7 +104,7 @@ class ConnectionFault(Enum):
     OAUTH2_REFUSED = "oauth2 refused", Dhis2AuthenticationError
     FORBIDDEN = "forbidden", Dhis2PermanentError
     REQUEST_TOO_LARGE = "request too large", Dhis2TooLargeError
-    TOO_MANY_REQUESTS = "too many requests", Dhis2RateLimitedError
+    TOO_MANY_REQUESTS = "too many requests", Dhis2TransientError
     SERVER_FAULT = "server fault", Dhis2FaultError, True
     SERVER_NOT_AVAILABLE = "server not available", Dhis2DownError, True
     GATEWAY_TIMED_OUT = "gateway timed out", Dhis2SlowError, True

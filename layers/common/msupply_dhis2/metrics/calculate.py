@@ -95,17 +95,19 @@ def calculate(
     return result
 
 
+@dataclass
 class Group:
     """What the metrics of one group are made of."""
 
-    def __init__(
-        self, pairs: list[PairHistory], window: Window, rules: Rules, warnings: Counter[StockWarning]
-    ) -> None:
-        self.pairs = pairs
-        self.window = window
-        self.rules = rules
-        self._warnings = warnings
-        self.ledger = Ledger(pairs)
+    pairs: list[PairHistory]
+    window: Window
+    rules: Rules
+    warnings: Counter[StockWarning]
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Its stock and what moved it."""
+        return Ledger(self.pairs)
 
     def value(self, metric: Metric) -> Quantity | None:
         """Return a metric; some have no value."""
@@ -182,7 +184,7 @@ class Group:
         last_days = (first, add_days(first, self.rules.expiring_within_days))
         # The last is for what expires later.
         units = [0, 0, 0]
-        for _, line, held in stock_of_lines(self.pairs, self.window.snapshot, self._warnings):
+        for _, line, held in stock_of_lines(self.pairs, self.window.snapshot, self.warnings):
             if held and line[2] is not None:
                 units[bisect_left(last_days, line[2])] += held
         return units
