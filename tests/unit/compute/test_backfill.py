@@ -71,8 +71,8 @@ def test_current_month_refused() -> None:
     [
         ("2025", "write 2025-01, or 2025-01..2025-12"),
         ("2025-01..", "write 2025-01, or 2025-01..2025-12"),
-        ("2025-13", "there is no month 2025-13"),
-        ("2025-00..2025-03", "there is no month 2025-00"),
+        ("2025-13", "is neither a month nor a range"),
+        ("2025-00..2025-03", "is neither a month nor a range"),
         ("2025-03..2025-01", "ends before it begins: write 2025-01..2025-03"),
         ("1999-12..2000-02", "lies before the year 2000"),
         ("2010-01..2025-12", "holds 192 months, and one event at most 120"),
