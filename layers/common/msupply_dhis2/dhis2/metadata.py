@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date
 from itertools import batched, product
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlencode
@@ -324,10 +324,6 @@ class MetadataCache:
         self.org_units = by_identifier(self.data_set.org_units, self.schemes.org_unit)
         each = [self.data_set.category_combo, *[element.category_combo for element in elements]]
         self.combos_in_use = {among.id: among for among in each if among}
-
-    def server_date(self, now: float) -> datetime:
-        """Return the date and time on the server, from the clock's present reading."""
-        return self.server.server_date + timedelta(seconds=now - self.read_at)
 
     def hint(
         self, identifier: str, kind: Literal["data element", "org unit", "option combo"], scheme: Scheme

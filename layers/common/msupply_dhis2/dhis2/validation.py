@@ -6,6 +6,7 @@ store the values in other months.
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 
 from msupply_dhis2.dhis2.error_catalogue import CALENDAR
 from msupply_dhis2.dhis2.import_request import Schemes
@@ -29,9 +30,6 @@ elements that fit them. One that leaves the data set meanwhile gets values as th
 
 _FRESH_FOR = 60.0
 """Seconds for which they are believed to be right where they speak against a value."""
-
-_READS_FOR = 3600.0
-"""Seconds for which what was read before a reading broke off is kept."""
 
 _GOES_ON_FOR = 10_800.0
 """Seconds for which a reading that was broken off is gone on with: all attempts at a message take two hours or so."""
@@ -133,7 +131,8 @@ class Validator:
             return (rejected(_other_calendar(self.server), was_sent=False),) * len(values)
         if (known := self._known) is None:
             return None
-        rules = ValueRules(known, self._option_combo_field, known.server_date(self._clock()), deletes=deletes)
+        now = known.server.server_date + timedelta(seconds=self._clock() - known.read_at)
+        rules = ValueRules(known, self._option_combo_field, now, deletes=deletes)
         known.look_up(self._answers, values)
         if rules.has_unseen_combos({value.data_element for value in values}):
             return rules.reject_all(values)
@@ -150,7 +149,7 @@ class Validator:
             return
         self._known = None
         since = self._reading_since
-        if since is None or not self._is_believed(since, _READS_FOR):
+        if since is None or not self._is_believed(since, 0.0):
             self._answers.forget()
             since = self._clock()
         self.server = read_server(self._answers)
