@@ -458,13 +458,13 @@ def test_syntax_error_place(text: str, part: str) -> None:
         (
             {"setup": "single_data_element", "data_elements": [row(), row(metric="issued")]},
             (
-                "Data elements to push has 2 active rows (stock on hand, issued), and exactly one can be; "
+                "Data elements to push has 2 active rows (stock on hand, issued), not one; "
                 "Setup is 'Push only 1 data element'. "
             ),
         ),
         (
             {"data_elements": [row(), row(metric="issued")]},
-            "Data elements to push, issued: sends the same as row 1 (stock on hand): Prefix and Category option ID",
+            "Data elements to push, issued: sends the same as row 1 (stock on hand), and would overwrite it in DHIS2. Change Category option ID",
         ),
         (
             {"data_elements": [row(), row(interval="daily")]},
@@ -478,7 +478,7 @@ def test_syntax_error_place(text: str, part: str) -> None:
                     row(metric="issued", custom_field_name="user_field_1", category_option_id="abcdefghijk"),
                 ],
             },
-            "Data elements to push, issued: sends the same as row 1 (stock on hand): Prefix and Custom field name",
+            "Data elements to push, issued: sends the same as row 1 (stock on hand), and would overwrite it in DHIS2. Change Custom field name",
         ),
     ],
 )

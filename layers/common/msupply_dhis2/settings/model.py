@@ -182,23 +182,21 @@ class Settings(Tab):
             yield ("data_elements",), fault
         if self.setup is Setup.SINGLE_DATA_ELEMENT and len(active) > 1:
             named = ", ".join(self.row_label(index) for index, _ in active)
-            fault = f"has {len(active)} active rows ({named}), and exactly one can be{self._because_of_setup}. Set active: false in the others."
+            fault = f"has {len(active)} active rows ({named}), not one{self._because_of_setup}. Set active: false in the others."
             yield ("data_elements",), fault
         first: dict[tuple[str, ...], int] = {}
         for name in filter(self._uses, _ROW_FIELDS_BY_SETUP):
             for index, row in active:
                 scheme = row.category_option_combo_id_scheme if name == "category_option_id" else ""
-                identifier = getattr(row, name)
-                same = (
-                    first.setdefault((row.prefix, scheme, identifier), index)
-                    if row.metric and identifier
-                    else index
+                sent = (
+                    (row.prefix, scheme, identifier)
+                    if (identifier := getattr(row, name)) and row.metric
+                    else None
                 )
-                if same != index:
+                if sent and (same := first.setdefault(sent, index)) != index:
                     fault = (
-                        f"sends the same as row {same + 1} ({rows[same].metric.label}): Prefix and "
-                        f"{_title(name)} are equal, so one would overwrite the other in DHIS2. "
-                        "Change one of them, or set active: false in one of the rows."
+                        f"sends the same as row {same + 1} ({rows[same].metric.label}), and would overwrite it in DHIS2. Change "
+                        f"{_title(name)} or Prefix, or set active: false in one of the rows."
                     )
                     yield ("data_elements", index), fault
 
@@ -218,18 +216,16 @@ class Settings(Tab):
                 f"No. of items per payload is {self.items_per_payload}: DHIS2 is slower with more than {_SLOW_PAYLOAD} values "
                 "in a call. 1000 to 5000 suit it best."
             )
-        past = [
-            index
-            for index, row in enumerate(self.data_elements)
-            if row.active and row.basis is Basis.PREVIOUS_MONTH
-        ]
-        for index in past:
-            # What adds up over a month does not fit at all, which is a fault.
-            if self.data_elements[index].metric not in FLOWS and (doubt := self._doubt_of_label()):
-                yield self._sentence(("data_elements", index, "basis"), f"is 'previous_month', but {doubt}")
-        if self.restate_months and not any(
-            self.data_elements[index].interval is Interval.MONTHLY for index in past
-        ):
+        is_restated = False
+        for index, row in enumerate(self.data_elements):
+            if row.active and row.basis is Basis.PREVIOUS_MONTH:
+                is_restated |= row.interval is Interval.MONTHLY
+                # What adds up over a month does not fit at all, which is a fault.
+                if row.metric not in FLOWS and (doubt := self._doubt_of_label()):
+                    yield self._sentence(
+                        ("data_elements", index, "basis"), f"is 'previous_month', but {doubt}"
+                    )
+        if self.restate_months and not is_restated:
             yield (
                 f"Restate months is {self.restate_months}, but no active row has the interval 'monthly' and the basis "
                 "'previous_month': nothing is computed again."
@@ -249,9 +245,7 @@ class Settings(Tab):
         if "YYYY" in self.period_format and self.period.longer_than_month:
             return f"{named} no month (MM): each month replaces the one before it in DHIS2."
         if self.period.shorter_than_month:
-            return (
-                f"{named} periods shorter than a month: the value goes to the last period of the month only."
-            )
+            return f"{named} periods shorter than a month: only the last of the month gets the value."
         return None
 
     def row_label(self, index: int) -> str:
