@@ -513,10 +513,10 @@ def test_blocked_post() -> None:
 @pytest.mark.parametrize(
     ("metric", "value_type", "words"),
     [
-        ("months_of_stock", "INTEGER", "takes no fractions such as 1.5: tick Round off"),
-        ("adjustments", "INTEGER_ZERO_OR_POSITIVE", "takes nothing below zero, as adjustments can be"),
-        ("stock_on_hand", "INTEGER_POSITIVE", "takes no zeros"),
-        ("stock_on_hand", "PERCENTAGE", "takes no number such as 1200"),
+        ("months_of_stock", "INTEGER", "(1 of the type INTEGER, which takes no 1.5). Tick Round off"),
+        ("adjustments", "INTEGER_ZERO_OR_POSITIVE", "takes no -20). Use value type Number"),
+        ("stock_on_hand", "INTEGER_POSITIVE", "takes no 0). Use value type Number"),
+        ("stock_on_hand", "PERCENTAGE", "takes no 1200"),
         ("stock_on_hand", "BOOLEAN", "holds 'stocked out' only"),
         ("stock_on_hand", "TRUE_ONLY", "holds 'stocked out' only"),
         ("stock_on_hand", "TEXT", "never added up"),

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from msupply_dhis2.dhis2.error_catalogue import FRACTION, TRUE_ONLY, ZERO_NOT_KEPT
+from msupply_dhis2.dhis2.error_catalogue import TRUE_ONLY, ZERO_NOT_KEPT
 from msupply_dhis2.dhis2.models import DataElement
 from msupply_dhis2.dhis2.value_rules import NUMERIC_TYPES, drops_zeros_of, shape
 from msupply_dhis2.domain.metric import FLOWS, Metric
@@ -21,6 +21,9 @@ _SUMMED = frozenset({"SUM", "COUNT"})
 _FRACTIONAL = frozenset({Metric.MONTHS_OF_STOCK, Metric.AVERAGE_MONTHLY_CONSUMPTION})
 """Quotients: nearly always fractions. Quantities are only where packs are opened."""
 
+_VALUE_TYPE = "E7619"
+"""DHIS2's code for a value that does not fit its value type."""
+
 _YES_OR_NO = frozenset({"BOOLEAN", "TRUE_ONLY"})
 
 _SAMPLES = {
@@ -37,65 +40,57 @@ def check_value_types(facts: Facts, uses: Sequence[Use]) -> Check | None:
     if not uses:
         return None
     round_off = facts.settings.round_off
-    causes_of: Counter[str] = Counter()
-    details: list[str] = []
+    causes, cures, details = Counter[str](), dict[str, None](), list[str]()
     remarks: defaultdict[str, list[str]] = defaultdict(list)
     faulty = 0
     for use in uses:
-        faults = dict(_unfit(use, round_off=round_off))
+        faults = _unfit(use, round_off=round_off)
         faulty += bool(faults)
-        causes_of.update(faults.keys())
-        details += [f"{called(use.data_element)}: {sentence}" for sentence in faults.values()]
+        for (cause, code), sentence in faults.items():
+            causes[cause] += 1
+            cures[cure_of(code)] = None
+            details.append(f"{called(use.data_element)}: {sentence}")
         for remark in _remarks(use, round_off=round_off):
             remarks[remark].append(called(use.data_element))
     number = count(len(uses), "data element")
     if faulty:
-        causes = (f"{cause} ({count(of_it, 'data element')})." for cause, of_it in causes_of.most_common())
-        message = f"{faulty:,} of {number} cannot hold what is sent there; such values are refused."
-        return failed(" ".join((message, *causes)), [*details, *_sentences(remarks)])
+        why = joined(f"{of_it:,} {cause}" for cause, of_it in causes.most_common())
+        message = f"{faulty:,} of {number} cannot hold what is sent there; such values are refused ({why})."
+        return failed(" ".join((message, *cures)), [*details, *_sentences(remarks)])
     message = f"{number} can hold what is sent to {'it' if len(uses) == 1 else 'them'}."
     return noted(message, _sentences(remarks)) if remarks else passed(message)
 
 
-def _unfit(use: Use, *, round_off: bool) -> Iterator[tuple[str, str]]:
-    """Yield what a data element cannot hold: the cause and its cure, and a sentence about this one."""
-    element = use.data_element
-    refused: dict[str, tuple[str, list[Metric]]] = {}
+def _unfit(use: Use, *, round_off: bool) -> dict[tuple[str, str], str]:
+    """Return why a data element cannot hold what is sent to it, with DHIS2's code for that, and a sentence about each."""
+    refused: dict[tuple[str, str], tuple[str, list[Metric]]] = {}
     for row in use.rows:
         for value in _SAMPLES.get(row.metric, ("1200", "0")):
             is_rounded = round_off and "." in value
-            if not is_rounded and (cause := _refused(element, row.metric, value)):
+            if not is_rounded and (cause := _refused(use.data_element, row.metric, value)):
                 refused.setdefault(cause, (value, []))[1].append(row.metric)
-    why = "it has an option set" if element.has_option_set else f"the value type is {element.value_type}"
-    for cause, (value, metrics) in refused.items():
-        yield cause, f"{_labels(metrics)} can be {value}, and {why}."
+    return {
+        cause: f"{_labels(metrics)} can be {value}, and it is {cause[0]}."
+        for cause, (value, metrics) in refused.items()
+    }
 
 
-def _refused(element: DataElement, metric: Metric, value: str) -> str | None:
-    """Return why a data element cannot hold a value and what to do, or ``None``."""
-    value_type, number = element.value_type, "give the data element the value type Number"
-    refusal = shape(value, value_type)
+def _refused(element: DataElement, metric: Metric, value: str) -> tuple[str, str] | None:
+    """Return why a data element cannot hold a value, and the code of that; ``None`` where it can."""
+    value_type, refusal = element.value_type, shape(value, element.value_type)
     if element.has_option_set:
-        return "An option set takes only its own codes: remove it from the data element"
+        return "with an option set, which takes only its own codes", "E7621"
+    of_type = f"of the type {value_type}, which"
     if value_type in {"TEXT", "LONG_TEXT"}:
-        return f"Text is stored but never added up: {number}"
-    # A 0 of the type "Yes only" is told by sending nothing.
-    is_omitted = isinstance(refusal, Reason) and refusal.code == TRUE_ONLY and metric is Metric.STOCKED_OUT
+        return f"{of_type} is stored but never added up", _VALUE_TYPE
     if value_type not in NUMERIC_TYPES | _YES_OR_NO:
-        cause = "holds no numbers"
-    elif not isinstance(refusal, Reason) or is_omitted:
+        return f"{of_type} holds no numbers", _VALUE_TYPE
+    # A 0 of the type "Yes only" is told by sending nothing.
+    if not isinstance(refusal, Reason) or (refusal.code == TRUE_ONLY and metric is Metric.STOCKED_OUT):
         return None
-    elif value_type in _YES_OR_NO:
-        cause = "holds 'stocked out' only"
-    elif refusal.code == FRACTION:
-        cause, number = f"takes no fractions such as {value}", f"tick Round off, or {number}"
-    elif value.startswith("-"):
-        cause, number = "takes nothing below zero, as adjustments can be", f"{number} or Integer"
-    elif value == "0":
-        cause, number = "takes no zeros", f"{number}, or Zero or Positive Integer"
-    else:
-        cause = f"takes no number such as {value}"
-    return f"{value_type} {cause}: {number}"
+    if value_type in _YES_OR_NO:
+        return f"{of_type} holds 'stocked out' only", _VALUE_TYPE
+    return f"{of_type} takes no {value}", refusal.code
 
 
 def _remarks(use: Use, *, round_off: bool) -> Iterator[str]:
