@@ -42,6 +42,7 @@ from benchmarks.prices import (  # noqa: E402 - as above
     read_units,
     write_units,
 )
+from msupply_dhis2.aws.dynamodb import MOST_BYTES  # noqa: E402 - as above
 from msupply_dhis2.compute.event import ComputeEvent  # noqa: E402 - as above
 from msupply_dhis2.compute.job import ComputeJob  # noqa: E402 - as above
 from msupply_dhis2.compute.sharding import whole_run  # noqa: E402 - as above
@@ -56,7 +57,7 @@ from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E
 from msupply_dhis2.source import Catalogue, Scope, Source, open_source  # noqa: E402 - as above
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope  # noqa: E402 - as above
 from msupply_dhis2.state.delta.record import Attempt, Receipts, Record  # noqa: E402 - as above
-from msupply_dhis2.state.delta.table import MOST_BYTES, DeltaTable  # noqa: E402 - as above
+from msupply_dhis2.state.delta.table import DeltaTable  # noqa: E402 - as above
 from msupply_dhis2.state.message import DeliveryState  # noqa: E402 - as above
 from sandbox.sample import generate  # noqa: E402 - as above
 

@@ -28,6 +28,7 @@ from cli.console.stack_runs import (
 from cli.console.stack_today import (
     about_database,
     entered_on,
+    last_of_any,
     read_breaker,
     read_known,
     recent_runs,
@@ -35,7 +36,7 @@ from cli.console.stack_today import (
 )
 from cli.console.state import Login, SavedSinceError, SavedVersion, Sent, State, Tested
 from cli.console.tab import Draft, as_yaml
-from cli.console.today import Known, cure_of, why_paused
+from cli.console.today import Known, Remembered, cure_of, why_paused
 from cli.console.words import say
 from cli.credentials import PendingSecret, write
 from cli.explanation import with_held
@@ -57,7 +58,7 @@ from msupply_dhis2.settings.credentials import parse_database_address, parse_dhi
 from msupply_dhis2.settings.model import written_fields
 from msupply_dhis2.state.breaker import Breaker
 from msupply_dhis2.state.breaker import State as BreakerState
-from msupply_dhis2.state.connections import Remembered, last_of_any, written_in
+from msupply_dhis2.state.connections import written_in
 from msupply_dhis2.state.runs import Runs
 from msupply_dhis2.text import count, joined
 

@@ -7,15 +7,15 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from cli.console.today import Known, run_of_stack
+from cli.console.today import Known, Remembered, run_of_stack
 from cli.console.words import say
 from cli.credentials import BLANK
 from cli.stack import LoginError, Stack, in_words
-from msupply_dhis2.aws.dynamodb import read_items
+from msupply_dhis2.aws.dynamodb import Table, read_items
 from msupply_dhis2.errors import DamagedRowError, MsupplyDhis2Error
 from msupply_dhis2.periods import Interval
 from msupply_dhis2.state.breaker import Breaker, BreakerTable
-from msupply_dhis2.state.connections import last_of_any, written_in
+from msupply_dhis2.state.connections import read_connection, written_in
 from msupply_dhis2.state.run import Run, run_key, run_of
 from msupply_dhis2.state.runs import Runs
 
@@ -129,3 +129,12 @@ def entered_on(stack: Stack, secret: str) -> datetime | None:
     in_force = {version for version, labels in versions.items() if "AWSCURRENT" in labels}
     changed: datetime | None = found.get("LastChangedDate")
     return changed if in_force - {BLANK} else None
+
+
+def last_of_any(table: Table, url: str) -> Remembered | None:
+    """Return the last successful connection of whichever user, or ``None``."""
+    item = read_connection(table, url)
+    if "last_success" not in item:
+        return None
+    titles = {name: item.get(name) for name in ("server", "data_set_id", "data_set")}
+    return Remembered(datetime.fromisoformat(str(item["last_success"])), str(item["user"]), **titles)

@@ -13,7 +13,7 @@ from cli.console.blame import blamed
 from cli.console.jobs import Job, begin
 from cli.console.runs import Call, KnownRuns, Refused, RunShown
 from cli.console.tab import Draft
-from cli.console.today import Known
+from cli.console.today import Known, Remembered
 from cli.console.words import say
 from cli.metadata.subjects import Thresholds
 from msupply_dhis2.compute.event import parse_compute_event
@@ -22,7 +22,6 @@ from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.explain.explanation import Explanation
 from msupply_dhis2.handlers.orders import DeadLetterGroup
 from msupply_dhis2.preflight.job import ConnectionReport
-from msupply_dhis2.state.connections import Remembered
 
 if TYPE_CHECKING:
     from cli.console.metadata_page import MetadataWork

@@ -14,7 +14,7 @@ from msupply_dhis2.periods import Interval
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.breaker import Breaker
 from msupply_dhis2.state.breaker import State as BreakerState
-from msupply_dhis2.state.connections import Remembered, written_in
+from msupply_dhis2.state.connections import written_in
 from msupply_dhis2.state.run import COMPUTED_WITHIN, Counts, Outcome, Run
 from msupply_dhis2.text import count
 from msupply_dhis2.watchdog.runs import Overdue, ScheduleError, due_instant, overdue, parse_schedule
@@ -77,6 +77,17 @@ class IntervalLine:
     when: str
     last: PushRun | None
     next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The last successful connection to a DHIS2, whose it was, and the titles that DHIS2 told then."""
+
+    instant: datetime
+    user: str
+    server: str | None = None
+    data_set_id: str | None = None
+    data_set: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,10 @@ import pytest
 
 from cli.console import schedules
 from cli.console.tab import Draft
-from cli.console.today import Known, Session, make_today, run_of_stack
+from cli.console.today import Known, Remembered, Session, make_today, run_of_stack
 from msupply_dhis2.periods import Interval
 from msupply_dhis2.state.breaker import Breaker
 from msupply_dhis2.state.breaker import State as BreakerState
-from msupply_dhis2.state.connections import Remembered
 from msupply_dhis2.state.run import Counts, Outcome, Run
 from tests.support.paths import PROJECT
 

@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from cli.console.stack_today import last_of_any
+from cli.console.today import Remembered
 from msupply_dhis2.errors import AwsError
 from msupply_dhis2.state.connections import (
-    Remembered,
-    last_of_any,
     last_success,
     read_call_limit,
     record_success,

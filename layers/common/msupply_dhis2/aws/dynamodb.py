@@ -31,6 +31,9 @@ KEYS_IN_ONE_CALL = 100
 CHANGES_IN_ONE_CALL = 100
 """What TransactWriteItems takes."""
 
+MOST_BYTES = 390_000
+"""Of an item, which may have 400 KB."""
+
 type Table = service_resource.Table
 """A table as boto3 gives it."""
 

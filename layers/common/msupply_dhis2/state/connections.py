@@ -6,7 +6,6 @@ a password. The rows have no expiry: the last successful connection is worth mos
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,23 +14,12 @@ from zoneinfo import ZoneInfo
 from msupply_dhis2.aws.dynamodb import Change, Table, change_item, read_item
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """The last successful connection to a DHIS2, whose it was, and the titles that DHIS2 told then."""
-
-    instant: datetime
-    user: str
-    server: str | None = None
-    data_set_id: str | None = None
-    data_set: str | None = None
-
-
 def record_success(
     table: Table, url: str, username: str, instant: datetime, titles: Mapping[str, str | None] | None = None
 ) -> None:
     """Remember when (aware) DHIS2 answered this user; an older instant never replaces a newer one.
 
-    ``titles`` has what ``Remembered`` has besides; without it what is known of them stays.
+    ``titles``, the ``server``'s, ``data_set_id`` and ``data_set``, are what DHIS2 told; without them what is known stays.
     """
     # So that text order is time order: always UTC, always microseconds.
     written = instant.astimezone(UTC).isoformat(timespec="microseconds")
@@ -43,22 +31,13 @@ def record_success(
 
 def last_success(table: Table, url: str, username: str) -> datetime | None:
     """Return the instant of the last successful connection of a user, aware and in UTC, or ``None``."""
-    instant = _read(table, url).get(_of_user(username))
+    instant = read_connection(table, url).get(_of_user(username))
     return datetime.fromisoformat(str(instant)) if instant else None
-
-
-def last_of_any(table: Table, url: str) -> Remembered | None:
-    """Return the last successful connection of whichever user, or ``None``."""
-    item = _read(table, url)
-    if "last_success" not in item:
-        return None
-    titles = {name: item.get(name) for name in ("server", "data_set_id", "data_set")}
-    return Remembered(datetime.fromisoformat(str(item["last_success"])), str(item["user"]), **titles)
 
 
 def read_call_limit(table: Table, url: str) -> int | None:
     """Return how many values a call may hold at this DHIS2, or ``None`` where the setting alone decides."""
-    limit = _read(table, url).get("values_in_a_call")
+    limit = read_connection(table, url).get("values_in_a_call")
     return int(limit) if isinstance(limit, Decimal) and limit >= 1 else None
 
 
@@ -72,7 +51,8 @@ def written_in(instant: datetime, time_zone: ZoneInfo) -> str:
     return f"{instant.astimezone(time_zone):%Y-%m-%d %H:%M} ({time_zone.key})"
 
 
-def _read(table: Table, url: str) -> Mapping[str, Any]:
+def read_connection(table: Table, url: str) -> Mapping[str, Any]:
+    """Return what is remembered of a DHIS2: ``last_success`` of any ``user``, and its titles as they were told then."""
     return read_item(table, _key(url)) or {}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from boto3.dynamodb.conditions import Key
 
-from msupply_dhis2.aws.dynamodb import Change, Table, change_item, query_items, read_items
+from msupply_dhis2.aws.dynamodb import MOST_BYTES, Change, Table, change_item, query_items, read_items
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Receipts, Record
@@ -23,9 +23,6 @@ KEPT_FOR = timedelta(days=400)
 
 INVALID_FOR = timedelta(hours=1)
 """Longer than push lives: what it was about to send when it said so has arrived by then."""
-
-MOST_BYTES = 390_000
-"""An item may have 400 KB."""
 
 _NAMED = 5
 _DAMAGED = (ValueError, TypeError, ArithmeticError)

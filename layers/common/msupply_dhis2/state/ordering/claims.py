@@ -15,7 +15,16 @@ from hashlib import blake2b
 from itertools import batched
 from typing import Any, NamedTuple, Self
 
-from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, Table, busy, change_item, read_item, read_items
+from msupply_dhis2.aws.dynamodb import (
+    ATTEMPTS,
+    MOST_BYTES,
+    Change,
+    Table,
+    busy,
+    change_item,
+    read_item,
+    read_items,
+)
 from msupply_dhis2.domain.batch import Batch
 from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
@@ -28,9 +37,6 @@ KEPT_FOR = timedelta(days=120)
 
 SENT_WITHIN = timedelta(days=110)
 """What was read longer ago is not sent any more: the claims that would stop it may be gone."""
-
-MOST_BYTES = 390_000
-"""An item may have 400 KB."""
 
 UNKNOWN_RUN = "unknown"
 """In place of the run of a claim that cannot be read."""
