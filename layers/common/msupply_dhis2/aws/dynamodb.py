@@ -1,7 +1,7 @@
 """The one idiom for DynamoDB: read an item, decide, and change it where nobody else has changed it meanwhile.
 
-Whoever finds that a condition is not met reads again and decides anew, ``ATTEMPTS`` times, and is ``busy`` then. What
-DynamoDB refuses for the moment is asked again below all of that, by ``wait_where_busy``.
+Where somebody has, it is read and decided anew, ``ATTEMPTS`` times; then it is ``busy``. What DynamoDB refuses for the moment
+is asked again below all of that, by ``wait_where_busy``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -239,9 +239,8 @@ def _faults(doing: str, table: Table) -> AbstractContextManager[None]:
 def wait_where_busy(client: "BaseClient") -> None:
     """Have each call of a client made again, after waits that grow, where DynamoDB refuses it for the moment.
 
-    All org units of a period share a partition, so a run of many shards is refused as a matter of course. botocore's own
-    attempts are too few for that, and to have more of them would make a service that cannot be reached a matter of
-    minutes; and it takes a transaction that is in the way of another write for a refusal for good.
+    All org units of a period share a partition, so a run of many shards is refused as a matter of course. More attempts of
+    botocore's own would make a service that cannot be reached a matter of minutes; and it does not repeat transactions.
     """
     events = client.meta.events
     events.register_first("needs-retry.dynamodb", _next_wait)  # type: ignore[arg-type]  # it answers

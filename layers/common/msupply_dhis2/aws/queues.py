@@ -104,14 +104,10 @@ def by_chance(seconds: float, chance: Callable[[], float] = random.random) -> in
 
 
 def put_back(client: "SQSClient", queue_url: str, receipt_handle: str, seconds: int) -> None:
-    """Have a message that was not finished delivered again after so many seconds.
-
-    Without this it would wait for the queue's own visibility time-out, which is there for invocations that break off.
-    """
+    """Have a message that was not finished delivered again after so many seconds, not after the queue's own time-out."""
+    asked = {"QueueUrl": queue_url, "ReceiptHandle": receipt_handle}
     with aws_faults("putting a message back", client):
-        client.change_message_visibility(
-            QueueUrl=queue_url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
-        )
+        client.change_message_visibility(**asked, VisibilityTimeout=seconds)
 
 
 def send(client: "SQSClient", queue_url: str, body: str, **attributes: str) -> str:
@@ -145,9 +141,8 @@ def depth(client: "SQSClient", queue_url: str) -> int:
 class BatchQueue(AbstractContextManager["BatchQueue"]):
     """Sends batches, several messages in a call; what is still held is sent when the context ends well.
 
-    Where the context ends with an exception nothing more is sent: the same run computed again makes the same
-    batches, and DHIS2 keeps one value for each key. ``taken`` is given the messages that the queue has taken, so that
-    they are counted.
+    Otherwise nothing more is sent: the same run computed again makes the same batches. ``taken`` is given the messages that
+    the queue has taken, so that they are counted.
     """
 
     def __init__(

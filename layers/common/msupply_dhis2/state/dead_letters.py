@@ -1,8 +1,8 @@
 """Dead letters: messages that could not be brought to DHIS2, in the dead-letter queue and nowhere else.
 
-The message lies in the queue, with its reason, status and run as attributes. Its row in the table of runs holds the reason
-too, and the run's row counts its values. Whatever breaks off, a message is sent before it is deleted, and push takes two
-copies of it for the same message: so nothing is lost, and nothing counted twice.
+Its reason, status and run are attributes; its row in the table of runs holds the reason too, and the run's row counts its
+values. A message is sent before it is deleted, and push takes two copies for the same message: so, whatever breaks off,
+nothing is lost, and nothing counted twice.
 """
 
 import hashlib

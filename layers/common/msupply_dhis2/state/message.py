@@ -1,8 +1,7 @@
 """How far a message of the queue is: which of its values have an outcome, and which are in DHIS2.
 
 A slow server, or one that goes away halfway, leaves a part of a batch to the next delivery of the same message. What
-is settled is neither sent nor counted again; also after the last delivery, because a queue may deliver a message once
-more than it should. Compute reads it as the receipt by which it knows what DHIS2 has acknowledged.
+is settled is neither sent nor counted again. Compute reads it as the receipt of what DHIS2 has acknowledged.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,7 @@
 """The rows that are not in DHIS2, in the stack's bucket: what each delivery of a batch leaves, and a run's file made of it.
 
-A delivery leaves its rows before it notes what became of the values. So no row is lost where push breaks off between
-the two; the next delivery, which finds nothing noted, writes them again in the same place. What was never noted is not
-taken into the file.
+A delivery leaves its rows before it notes what became of the values: where push breaks off between the two, the next delivery
+writes them again in the same place. What was never noted is not taken into the file.
 
 The file is CSV (RFC 4180) that a spreadsheet opens as it is, and takes no cell for a formula.
 """
@@ -53,13 +52,12 @@ COLUMNS = (
     "kind",
     "document",
 )
-_BEGINS_A_FORMULA = r"[=+\-@|%＝＋－＠]"  # noqa: RUF001 - Excel takes the wide ones for the narrow
-"""What a cell must not begin with (OWASP, CSV injection)."""
-
 _JOINERS = "\u200c\u200d"
 """Between the letters of many scripts; nobody sees them before a formula."""
 
-_FORMULA = re.compile(f"[ {_JOINERS}]*{_BEGINS_A_FORMULA}")
+_FORMULA = re.compile(f"[ {_JOINERS}]*[=+\\-@|%＝＋－＠]")  # noqa: RUF001 - Excel takes the wide ones for the narrow
+"""How a cell must not begin (OWASP, CSV injection)."""
+
 _FORMULA_AFTER_A_SEMICOLON = re.compile(f";(?={_FORMULA.pattern})")
 """Where a comma is part of a number a spreadsheet parts cells by semicolons."""
 
@@ -85,22 +83,21 @@ class RejectedFile:
         return f"{said}, which has only {self.rows:,} of them. {all_are_in}" if self.lacks else f"{said}."
 
 
+@dataclass(frozen=True, slots=True)
 class RejectedRows:
     """The rows in the bucket."""
 
-    def __init__(self, client: "S3Client", bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
+    client: "S3Client"
+    bucket: str
 
     def keep(self, rows: Sequence[RejectedRow], *, run_id: str, part: str, number: int) -> None:
         """Keep the rows of one delivery of a message (``part``); in the same place once more does no harm.
 
         ``number`` is one more than the message has left before: it is noted next, together with what became of the values.
-        An AwsError tells that the bucket refused.
         """
-        with aws_faults(_DOING, self._client):
-            self._client.put_object(
-                Bucket=self._bucket,
+        with aws_faults(_DOING, self.client):
+            self.client.put_object(
+                Bucket=self.bucket,
                 Key=f"{_parts(run_id)}{part}-{number}.json",
                 Body=_ROWS.dump_json(tuple(rows)),
                 ContentType="application/json",
@@ -108,8 +105,8 @@ class RejectedRows:
 
     def read_file(self, run_id: str) -> Iterator[dict[str, str]]:
         """Yield the rows of a run's file, by the names of its columns; an AwsError tells that it cannot be had."""
-        with aws_faults("reading the rows that DHIS2 refused", self._client):
-            body = self._client.get_object(Bucket=self._bucket, Key=_file(run_id))["Body"]
+        with aws_faults("reading the rows that DHIS2 refused", self.client):
+            body = self.client.get_object(Bucket=self.bucket, Key=_file(run_id))["Body"]
             # No line break is within a cell.
             yield from csv.DictReader(iterdecode(body.iter_lines(keepends=True), "utf-8-sig"))
 
@@ -124,7 +121,7 @@ class RejectedRows:
         parts = [f"{part}-{number}.json" for part in sorted(noted) for number in range(1, noted[part] + 1)]
         if not parts:
             return None
-        key, folder = _file(run_id), f"s3://{self._bucket}/{_parts(run_id)}"
+        key, folder = _file(run_id), f"s3://{self.bucket}/{_parts(run_id)}"
         lost: dict[str, str] = {}
         read = written = 0
         # Excel knows the encoding by its mark.
@@ -148,13 +145,13 @@ class RejectedRows:
                 return RejectedFile(None, 0, tuple(lacks))
             file.seek(0)
             try:
-                with aws_faults(_DOING, self._client):
-                    self._client.put_object(
-                        Bucket=self._bucket, Key=key, Body=file, ContentType="text/csv; charset=utf-8"
+                with aws_faults(_DOING, self.client):
+                    self.client.put_object(
+                        Bucket=self.bucket, Key=key, Body=file, ContentType="text/csv; charset=utf-8"
                     )
             except AwsError as error:
                 return RejectedFile(None, 0, (str(error), f"Its parts are in {folder}."))
-        return RejectedFile(f"s3://{self._bucket}/{key}", written, tuple(lacks))
+        return RejectedFile(f"s3://{self.bucket}/{key}", written, tuple(lacks))
 
     def _fetch(
         self, prefix: str, parts: Sequence[str], seconds_left: Callable[[], float]
@@ -165,8 +162,8 @@ class RejectedRows:
 
         def fetch(part: str) -> tuple[RejectedRow, ...] | str:
             try:
-                with aws_faults(_DOING, self._client):
-                    body = self._client.get_object(Bucket=self._bucket, Key=f"{prefix}{part}")["Body"].read()
+                with aws_faults(_DOING, self.client):
+                    body = self.client.get_object(Bucket=self.bucket, Key=f"{prefix}{part}")["Body"].read()
                 return _ROWS.validate_json(body)
             except AwsError as error:
                 return str(error)

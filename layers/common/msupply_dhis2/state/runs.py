@@ -1,9 +1,8 @@
-"""Runs in the stack's DynamoDB table.
+"""The table of runs.
 
-The table has the partition key ``run_id``, the sort key ``part``, the time-to-live attribute ``expires_at`` and the index
-``ByStart`` of the runs' own rows. A run's own row has the counts; every change of them is one transaction with the change
-of the row that it comes from: a part that compute works, or a message that is on the queue. A message's row is made by
-whoever is first: compute, once the queue has taken the message, or push, where it is delivered before.
+A run's own row has the counts; every change of them is one transaction with the change of the row that it comes from: a part
+that compute works, or a message that is on the queue. A message's row is made by whoever is first: compute, once the queue
+has taken the message, or push, where it is delivered before.
 """
 
 from collections import Counter

@@ -1,11 +1,10 @@
 """Which messages are in flight to DHIS2 now: what began earlier, and is older, must end before what is newer.
 
-One item of the stack's table holds them, an attribute each, so that whoever begins sees at once what was in flight
-before, at whatever address of DHIS2. Two functions push at a time; so few are ever there.
+One item of the stack's table holds them, an attribute each: two functions push at a time, so few are ever there.
 
 Of two calls at once into a period that is new to DHIS2 it loses one. So the item also tells which periods DHIS2 has been
-seen to hold: into any other only one message is in flight at a time, whatever its age and its org units. That a period is
-forgotten, as all are a day after the last message, costs no more than that one message goes alone.
+seen to hold: into any other only one message is in flight at a time, whatever its age and its org units. A period that is
+forgotten, as all are a day after the last message, costs only that.
 """
 
 import time
@@ -104,12 +103,9 @@ class InFlightMessages:
 
     @contextmanager
     def in_flight(self, message: InFlightMessage, seconds: float, deadline: float) -> Iterator[Ending]:
-        """Be in flight, for so many ``seconds`` at most, once all that must end before has ended, or until the ``deadline``.
+        """Be in flight, for so many ``seconds`` at most, once all that must end before has ended.
 
-        Raises
-        ------
-        InFlightError
-            The others have not ended in time; or the same message is sent by another delivery just now.
+        An InFlightError tells that they have not by the ``deadline``, or that another delivery sends the same message now.
         """
         name = f"{_PREFIX}{uuid4().hex}"
         ending = Ending()
