@@ -30,9 +30,6 @@ _PAGE_LOOKED_AT = 10_000
 
 _PAGE_LIMIT = 160
 _HALF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
-_LONGEST_ENCODED = 4
-"""Bytes of a character."""
-
 _OF_CONTAINER = re.compile(r"HTTP (?:Status|ERROR) \d{3}\b|Bad Message \d{3}\b")
 """Tomcat, Jetty, and Jetty where it cannot even read the call."""
 
@@ -164,8 +161,8 @@ def _on_one_line(text: str, mask: Mask, limit: int) -> str:
 
 
 def _text(response: requests.Response) -> str:
-    # Enough for a secret that begins within what is looked at.
-    return response.content[: _LONGEST_ENCODED * _PAGE_LOOKED_AT].decode("utf-8", "replace")
+    # A character has four bytes at most: enough for a secret that begins within what is looked at.
+    return response.content[: 4 * _PAGE_LOOKED_AT].decode("utf-8", "replace")
 
 
 def seconds_to_wait(response: requests.Response) -> float | None:

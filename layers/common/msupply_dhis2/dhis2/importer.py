@@ -174,6 +174,9 @@ class _Sending:
         self._result = calls.result
         self._try_again = try_again
         self._search = GuiltySearch(rows, calls.lock_exceptions)
+        self._parameters = request_parameters(
+            calls.schemes, deletes=calls.deletes, are_in_data_set=calls.are_in_data_set
+        )
         self._pending: deque[Places] = deque([tuple(rows)] if rows else [])
         self._answers = 0
         self._raced: Counter[int] = Counter()
@@ -202,9 +205,7 @@ class _Sending:
                 try:
                     answer = calls.client.post_data_values(
                         request_body(calls.data_set_id, rows, calls.schemes),
-                        request_parameters(
-                            calls.schemes, deletes=calls.deletes, are_in_data_set=calls.are_in_data_set
-                        ),
+                        self._parameters,
                         read_timeout=max(min(LONGEST_CALL, calls.seconds_left() - _LEAST_SECONDS / 2), 1.0),
                     )
                 except Dhis2Error as error:
@@ -222,14 +223,13 @@ class _Sending:
                     self._pending.extendleft(reversed(halves(places)))
                 else:
                     self._reject(places, Reason(FAILS_ALONE, "This value alone is too large for a call"))
-            case Dhis2SlowError():
-                # The import may still be running: the same values at once would get in its way.
-                self._calls.batch_size.too_slow(len(places))
-                self._result.failure = error
             case Dhis2FaultError():
                 self._meet_fault(places, error)
             case Dhis2AuthenticationError() | Dhis2TransientError():
+                # Also where no answer came: the import may still be running, and the same values would get in its way.
                 self._result.failure = error
+                if isinstance(error, Dhis2SlowError):
+                    self._calls.batch_size.too_slow(len(places))
             case _:
                 self._refuse_all(places, error)
 

@@ -35,11 +35,6 @@ class DataValueKey(NamedTuple):
     category_option_combo: str | None = None
     attribute_option_combo: str | None = None
 
-    @property
-    def identifier(self) -> Identifier:
-        """What the value is known by within its org unit and period."""
-        return self.data_element, self.category_option_combo, self.attribute_option_combo
-
 
 class Column(NamedTuple):
     """What the values of one metric of one item have in common: by what DHIS2 knows it, for which period, and its names.

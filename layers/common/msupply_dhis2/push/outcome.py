@@ -108,25 +108,22 @@ def unclear_lines(batch: Batch, call: ImportSummary) -> Iterator[LogRecord]:
     """Yield the lines of a call of which DHIS2 does not account for all values, and which ones could not be read."""
     unaccounted = Counts.of(call.outcomes.values()).unaccounted
     fields: dict[str, object] = {"unaccounted": unaccounted}
+    message = (
+        f"DHIS2 neither {'deleted' if batch.deletes else 'stored'} nor rejected {count(unaccounted, 'value')}, and it could "
+        "not be read back which ones. Let the user view the data of the data set."
+    )
     if batch.deletes:
         fields["operation"] = "delete"
-        message = (
-            f"DHIS2 neither deleted nor rejected {count(unaccounted, 'value')}, and it could not be read back whether "
-            "they were gone before. Let the user view the data of the data set."
-        )
     else:
         fields["deleted"] = call.deleted
-        zeros = [value.names for place in call.outcomes if (value := batch.values[place]).value == "0"]
-        suspects = f" The zeros in this call are: {listed(zeros, by='; ')}." if zeros else ""
-        because = (
-            f" DHIS2 removed {count(call.deleted, 'older value')} because of that." if call.deleted else ""
+        message += (
+            " Up to 2.42 DHIS2 drops a 0 if the data element does not have 'Store zero data values' ticked: tick it in "
+            "DHIS2, Maintenance, Data element."
         )
-        message = (
-            f"DHIS2 neither stored nor rejected {count(unaccounted, 'value')}, and it could not be read back which "
-            "ones. Up to 2.42 it drops a 0 if the data element does not have 'Store zero data values' ticked: tick it "
-            "in DHIS2, Maintenance, Data element; and let the user view the data of the data set."
-            f"{because}{suspects}"
-        )
+        if call.deleted:
+            message += f" DHIS2 removed {count(call.deleted, 'older value')} because of that."
+        if zeros := [value.names for place in call.outcomes if (value := batch.values[place]).value == "0"]:
+            message += f" The zeros in this call are: {listed(zeros, by='; ')}."
     yield LogRecord(LogEvent.CALL_UNACCOUNTED, logging.WARNING, message, fields)
     for reason in call.unplaced:
         message = f"DHIS2 does not say which value this is about: {_explained(reason)}"
