@@ -48,7 +48,8 @@ from msupply_dhis2.metrics.calculate import calculate, floor  # noqa: E402 - as 
 from msupply_dhis2.periods import Basis, Calendar  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
-from msupply_dhis2.source import Source, open_source  # noqa: E402 - as above
+from msupply_dhis2.source import open_source  # noqa: E402 - as above
+from msupply_dhis2.source.base import Source  # noqa: E402 - as above
 from msupply_dhis2.source.connection import open_database  # noqa: E402 - as above
 
 if TYPE_CHECKING:

@@ -54,7 +54,9 @@ from msupply_dhis2.domain.stock import GroupHistory, PairHistory, Store  # noqa:
 from msupply_dhis2.periods import Interval  # noqa: E402 - as above
 from msupply_dhis2.settings import Settings, parse_settings  # noqa: E402 - as above
 from msupply_dhis2.settings.credentials import parse_database_address  # noqa: E402 - as above
-from msupply_dhis2.source import Catalogue, Scope, Source, open_source  # noqa: E402 - as above
+from msupply_dhis2.source import open_source  # noqa: E402 - as above
+from msupply_dhis2.source.base import Catalogue, Source  # noqa: E402 - as above
+from msupply_dhis2.source.queries import Scope  # noqa: E402 - as above
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope  # noqa: E402 - as above
 from msupply_dhis2.state.delta.record import Attempt, Receipts, Record  # noqa: E402 - as above
 from msupply_dhis2.state.delta.table import DeltaTable  # noqa: E402 - as above

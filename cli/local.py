@@ -54,7 +54,9 @@ from msupply_dhis2.settings.credentials import (
     parse_database_address,
     parse_dhis2_credentials,
 )
-from msupply_dhis2.source import Source, open_source, verification_of
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.base import Source
+from msupply_dhis2.source.connection import verification_of
 
 if TYPE_CHECKING:
     from msupply_dhis2.domain.data_value import DataValue

@@ -36,7 +36,7 @@ from msupply_dhis2.domain.stock import Store
 from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
-from msupply_dhis2.source import Catalogue
+from msupply_dhis2.source.base import Catalogue
 from msupply_dhis2.text import count
 from sandbox.charts import charts_of
 from sandbox.dhis2 import ADMIN, StandIn

@@ -22,7 +22,8 @@ from msupply_dhis2.errors import MsupplyDhis2Error
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
-from msupply_dhis2.source import Catalogue, Source, open_source
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.base import Catalogue, Source
 from msupply_dhis2.source.customers import customers_of
 from sandbox.dhis2 import ADMIN, Metadata, StandIn, User, empty_metadata, stock_metadata, uid
 from sandbox.postgres import TemporaryPostgres, temporary_postgres

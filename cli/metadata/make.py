@@ -15,7 +15,7 @@ from cli.metadata.subjects import Thresholds, commonest_thresholds, read_lines
 from msupply_dhis2.compute.mapped import export_mapping
 from msupply_dhis2.dhis2.client import Dhis2Client
 from msupply_dhis2.settings import Settings, parse_settings
-from msupply_dhis2.source import Source
+from msupply_dhis2.source.base import Source
 
 if TYPE_CHECKING:
     from cli.stack import Stack

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.periods import Basis
-from msupply_dhis2.source import Catalogue
+from msupply_dhis2.source.base import Catalogue
 from tests.support.plain_reading import Plain, read_plainly
 from tests.support.slow_reference import MILLION, Entry, Line, Question, reference_values
 

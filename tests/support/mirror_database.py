@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress, parse_database_address
-from msupply_dhis2.source import Source, open_source
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.base import Source
 from sandbox.sample import mirror_tables
 from tests.support.kept_tables import empty_tables, engine_of, turn_into_text
 from tests.support.open_msupply_database import CALENDAR, clock_of_database

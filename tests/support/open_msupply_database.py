@@ -16,7 +16,9 @@ import sqlalchemy as sa
 from msupply_dhis2.domain.stock import ItemGroup, OrgUnit, PairHistory
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress, parse_database_address
-from msupply_dhis2.source import Catalogue, Scope, Source, open_source
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.base import Catalogue, Source
+from msupply_dhis2.source.queries import Scope
 from sandbox.sample import tables
 from tests.support.kept_tables import empty_tables, engine_of, make_sqlite
 

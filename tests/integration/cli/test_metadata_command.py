@@ -19,7 +19,8 @@ from cli.stack import Stack
 from msupply_dhis2.compute.mapped import export_mapping
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
-from msupply_dhis2.source import Source, open_source
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.base import Source
 from sandbox.dhis2 import Fault, FaultKind, StandIn, User, stock_metadata
 from tests.support.open_msupply_database import OpenMsupplyDatabase
 from tests.support.plans import settings

@@ -12,7 +12,7 @@ from msupply_dhis2.domain.stock import ConsumptionPreferences, Item, Store
 from msupply_dhis2.metrics.calculate import Rules, calculate, floor
 from msupply_dhis2.metrics.quantity import Quantity
 from msupply_dhis2.periods import Calendar, PeriodFormat, window
-from msupply_dhis2.source import Source
+from msupply_dhis2.source.base import Source
 from sandbox.postgres import TemporaryPostgres
 from tests.support.laws import tried
 from tests.support.ledgers import (

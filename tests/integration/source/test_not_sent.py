@@ -10,7 +10,7 @@ from msupply_dhis2.compute.mapped import check_database
 from msupply_dhis2.compute.plan import RunPlan, make_run_plan, read_mapped
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.settings import Settings, parse_settings
-from msupply_dhis2.source import Verification
+from msupply_dhis2.source.connection import Verification
 from tests.support.open_msupply_database import OpenMsupplyDatabase, read_catalogue
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from msupply_dhis2.domain.stock import MICRO
 from msupply_dhis2.settings.credentials import parse_database_address
-from msupply_dhis2.source import Source, open_source
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.base import Source
 from tests.support.open_msupply_database import (
     CALENDAR,
     INSTANTS,

@@ -24,7 +24,8 @@ from msupply_dhis2.metrics.quantity import format_value
 from msupply_dhis2.periods import Basis, Calendar
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
-from msupply_dhis2.source import Catalogue, open_source
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.base import Catalogue
 from sandbox.postgres import TemporaryPostgres
 from sandbox.sample import SampleKind, generate
 from tests.support.mirror_database import REAL_MIRROR, load_files

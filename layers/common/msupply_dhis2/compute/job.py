@@ -34,7 +34,7 @@ from msupply_dhis2.domain.batch import Age, Batch
 from msupply_dhis2.mapping import Mapper, Rows
 from msupply_dhis2.periods import Calendar, Interval
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.source import Source
+from msupply_dhis2.source.base import Source
 from msupply_dhis2.source.customers import customers_of
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
 from msupply_dhis2.state.ordering.claims import OrderingTable, revisions_of

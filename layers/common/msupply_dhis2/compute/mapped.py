@@ -15,7 +15,8 @@ from msupply_dhis2.domain.stock import ItemGroup, Kind, OrgUnit
 from msupply_dhis2.mapping import Mapper, identifier_of
 from msupply_dhis2.periods import add_days
 from msupply_dhis2.settings import Settings
-from msupply_dhis2.source import Source, Verification
+from msupply_dhis2.source.base import Source
+from msupply_dhis2.source.connection import Verification
 from msupply_dhis2.source.customers import customers_of
 from msupply_dhis2.text import count, joined
 

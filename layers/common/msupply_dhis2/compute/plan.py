@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from msupply_dhis2.compute.event import ComputeEvent
 from msupply_dhis2.domain.data_value import Identifier
 from msupply_dhis2.domain.reading import folded
-from msupply_dhis2.domain.stock import ItemGroup, OrgUnit, Skipped
+from msupply_dhis2.domain.stock import ItemGroup, Kind, OrgUnit, Skipped
 from msupply_dhis2.errors import EventError, SourceError
 from msupply_dhis2.mapping import Claimant, collisions, group_items, group_stores
 from msupply_dhis2.metrics.calculate import Rules
 from msupply_dhis2.settings import DataElementRow, Settings
-from msupply_dhis2.source import Catalogue, Kind, Scope, Source
+from msupply_dhis2.source.base import Catalogue, Source
 from msupply_dhis2.source.customers import customers_of
+from msupply_dhis2.source.queries import Scope
 from msupply_dhis2.text import all_of, closest, joined, listed
 
 EXAMPLES = 3

@@ -18,7 +18,7 @@ from msupply_dhis2.metrics.calculate import GroupValues, calculate, floor
 from msupply_dhis2.metrics.ledger import StockWarning
 from msupply_dhis2.metrics.reports import NotSent, report_values, sentences
 from msupply_dhis2.settings import Settings, Setup
-from msupply_dhis2.source import Source
+from msupply_dhis2.source.base import Source
 from msupply_dhis2.source.customers import customers_of
 from msupply_dhis2.state.delta.filter import DeltaFilter
 

@@ -31,7 +31,8 @@ from msupply_dhis2.metrics.ledger import stock_of_lines
 from msupply_dhis2.metrics.reports import report_values, sentences
 from msupply_dhis2.periods import Basis, Calendar, Window, window
 from msupply_dhis2.settings import DataElementRow, Settings, Setup
-from msupply_dhis2.source import Scope, Source
+from msupply_dhis2.source.base import Source
+from msupply_dhis2.source.queries import Scope
 from msupply_dhis2.text import joined, shown_day
 
 MOST_MOVEMENTS = 500

@@ -28,7 +28,8 @@ from msupply_dhis2.handlers.invocation import ERROR, INFO, WARNING, LogEvent, Ru
 from msupply_dhis2.periods import Calendar, parse_time_zone
 from msupply_dhis2.settings import Settings, parse_settings
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source import open_source, verification_of
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.connection import verification_of
 from msupply_dhis2.state.delta.filter import DeltaFilter, RunScope
 from msupply_dhis2.state.delta.table import DeltaTable, target_of
 from msupply_dhis2.state.idempotency import first_arrival, let_go, note_finished, take

@@ -4,34 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from msupply_dhis2.domain.choices import DatabaseTrust
-from msupply_dhis2.domain.stock import Kind, Skipped
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings.credentials import DatabaseAddress
-from msupply_dhis2.source.base import Catalogue, Source
-from msupply_dhis2.source.connection import (
-    UNVERIFIED_CERTIFICATE,
-    Verification,
-    open_database,
-    read_columns,
-    reading_began,
-    verification_of,
-)
-from msupply_dhis2.source.mirror import Mirror
-from msupply_dhis2.source.open_msupply import OpenMsupply
-from msupply_dhis2.source.queries import Scope
+from msupply_dhis2.source.base import Source
+from msupply_dhis2.source.connection import UNVERIFIED_CERTIFICATE, open_database, read_columns, reading_began
+from msupply_dhis2.source.mirror.reader import Mirror
+from msupply_dhis2.source.open_msupply.reader import OpenMsupply
 from msupply_dhis2.source.sql import Columns
-
-__all__ = [
-    "Catalogue",
-    "Kind",
-    "Scope",
-    "Skipped",
-    "Source",
-    "Verification",
-    "open_source",
-    "verification_of",
-]
 
 _SIGNS_OF_OPEN_MSUPPLY = ("invoice", "invoice_line", "stock_line", "item_link", "name_link")
 _SIGNS_OF_MIRROR = ("transact", "trans_line", "item_line")
@@ -61,9 +41,9 @@ def _kind_of(address: DatabaseAddress, columns: Columns) -> type[Source]:
     of_mirror = [table for table in _SIGNS_OF_MIRROR if table in columns.types]
     if of_open and of_mirror:
         raise SourceError(
-            f"mSupply's database ({address.described}) holds both Open mSupply's tables (such as {of_open[0]}) and those of the "
-            f"older mSupply's mirror (such as {of_mirror[0]}). Keep each in a database of its own, or let the user that reads it "
-            "see the schema of one only (search_path)."
+            f"mSupply's database ({address.described}) holds both Open mSupply's tables (such as {of_open[0]}) and those of "
+            f"the older mSupply's mirror (such as {of_mirror[0]}). Keep each in a database of its own, or let the user that "
+            "reads it see the schema of one only (search_path)."
         )
     if of_open or of_mirror:
         return OpenMsupply if of_open else Mirror

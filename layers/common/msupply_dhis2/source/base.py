@@ -91,11 +91,11 @@ class Source(ABC):
 
     @abstractmethod
     def read_stores(self, stores: StoreSelection) -> None:
-        """Read which stores there are, for the selection to choose from."""
+        """Have the selection choose from all stores."""
 
     @abstractmethod
     def read_items(self, items: ItemSelection) -> None:
-        """Read which items there are, for the selection to choose from."""
+        """Have the selection choose from all items."""
 
     @abstractmethod
     def queries(self, scope: Scope, floor: datetime) -> StockQueries:
@@ -109,10 +109,8 @@ class Source(ABC):
         The store field is the custom field of stores that holds the org unit. Fields of items are ``universal_code``, user
         fields (``user_field_1``) or keys of their custom data; without an include field all items are sent.
         """
-        stores, items = (
-            StoreSelection(store_field),
-            ItemSelection(item_fields, include_field, self.broken_place),
-        )
+        stores = StoreSelection(store_field)
+        items = ItemSelection(item_fields, include_field, self.broken_place)
         notes = self.notes(items)
         self.read_stores(stores)
         self.read_items(items)

@@ -202,26 +202,30 @@ def verification_of(address: DatabaseAddress, trust: DatabaseTrust) -> Verificat
     return Verification.CHANNEL_BINDING if is_required else Verification.ENCRYPTED
 
 
+_SECURITY = {
+    Verification.NOT_NEEDED: {"sslmode": "disable"},
+    # A server that is not verified may be anybody's, and may ask for the password in clear text: it is refused then.
+    Verification.NONE: {"sslmode": "disable", "require_auth": "!password"},
+    Verification.ENCRYPTED: {"sslmode": "require", "require_auth": "!password"},
+    Verification.CHANNEL_BINDING: {
+        "sslmode": "require",
+        "channel_binding": "require",
+        "require_auth": "scram-sha-256",
+    },
+}
+
+
 @contextmanager
 def _security(address: DatabaseAddress, trust: DatabaseTrust) -> Iterator[Mapping[str, str]]:
-    """Yield how PostgreSQL's library makes sure of the server.
-
-    A server that is not verified may be anybody's, and may ask for the password in clear text: it is refused then.
-    """
-    match verification_of(address, trust):
-        case Verification.NOT_NEEDED:
-            yield {"sslmode": "disable"}
-        case Verification.NONE:
-            yield {"sslmode": "disable", "require_auth": "!password"}
-        case Verification.ENCRYPTED:
-            yield {"sslmode": "require", "require_auth": "!password"}
-        case Verification.CHANNEL_BINDING:
-            yield {"sslmode": "require", "channel_binding": "require", "require_auth": "scram-sha-256"}
-        case Verification.CERTIFICATE:
-            with NamedTemporaryFile("w", suffix=".pem") as file:
-                file.write(_authorities(trust))
-                file.flush()
-                yield {"sslmode": "verify-full", "sslrootcert": file.name}
+    """Yield how PostgreSQL's library makes sure of the server."""
+    verification = verification_of(address, trust)
+    if verification is not Verification.CERTIFICATE:
+        yield _SECURITY[verification]
+        return
+    with NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(_authorities(trust))
+        file.flush()
+        yield {"sslmode": "verify-full", "sslrootcert": file.name}
 
 
 def _authorities(trust: DatabaseTrust) -> str:
@@ -263,8 +267,8 @@ _PASSING = {
     "^40001$": "is a copy (standby) that stopped the query to follow its primary. Try again later.",
     "^57P..$|^08...$": _LOST,
 }
-"""What is said of a fault by the name of SQLite's error, by PostgreSQL's code (postgresql.org/docs/current/errcodes-appendix.html),
-or by the words of its library, which passes on no code while a connection is made. The first that fits counts."""
+"""What is said of a fault by the name of SQLite's error, by PostgreSQL's code (appendix A of its manual), or by the words of its
+library, which passes on no code while a connection is made. The first that fits counts."""
 
 _LASTING = {
     "SQLITE_NOTADB": "is not an SQLite database: give the file that Open mSupply itself uses.",

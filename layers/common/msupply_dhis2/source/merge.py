@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
@@ -117,13 +117,14 @@ class DataWarnings:
 class Stream:
     """Rows that begin with a pair's number, in the order of these numbers, taken pair by pair.
 
-    ``pair`` is the number of the pair that comes next, infinite at the end.
+    ``pair`` is the number of the pair that comes next, infinite at the end. The stack lets go of the database's cursor.
     """
 
-    def __init__(self, connection: sa.Connection, query: Query) -> None:
-        self._result = streamed(connection, query, ROWS_AT_A_TIME)
+    def __init__(self, stack: ExitStack, connection: sa.Connection, query: Query) -> None:
+        result = streamed(connection, query, ROWS_AT_A_TIME)
+        stack.callback(result.close)
         # Taken from the driver many at a time and told apart without a step of our own for each row.
-        rows = chain.from_iterable(_rows_of_driver(connection, self._result))
+        rows = chain.from_iterable(_rows_of_driver(connection, result))
         self._pairs: Iterator[tuple[float, Iterator[Any]]] = groupby(rows, key=itemgetter(0))
         self.pair, self._rows = next(self._pairs, _THE_END)
 
@@ -135,10 +136,6 @@ class Stream:
         self.pair, self._rows = next(self._pairs, _THE_END)
         return rows
 
-    def close(self) -> None:
-        """Let go of the database's cursor."""
-        self._result.close()
-
 
 _THE_END: tuple[float, Iterator[Any]] = (inf, iter(()))
 
@@ -146,9 +143,8 @@ _THE_END: tuple[float, Iterator[Any]] = (inf, iter(()))
 def _rows_of_driver(connection: sa.Connection, result: sa.CursorResult[Any]) -> Iterator[Sequence[Any]]:
     """Yield the rows many at a time, as the plain tuples that the driver makes.
 
-    SQLAlchemy would make another object of each, and has nothing to convert: all columns are asked for in types that
-    leave as they come. Only the first lot comes from SQLAlchemy, which has fetched some of it already. The driver's errors
-    are raised as SQLAlchemy would.
+    SQLAlchemy would make another object of each, and has nothing to convert. Only the first lot comes from it, because it has
+    fetched some already. The driver's errors are raised as it would.
     """
     cursor, driver = result.cursor, connection.dialect.loaded_dbapi
     rows: Sequence[Any] = result.fetchmany(ROWS_AT_A_TIME)
@@ -192,7 +188,7 @@ class HistoryReader:
             queries.totals(),
         )
         with ExitStack() as stack:
-            streams = [stack.enter_context(closing(Stream(self.connection, query))) for query in asked]
+            streams = [Stream(stack, self.connection, query) for query in asked]
             visible, stock_lines, movements, totals = streams
             pairs = iter(lambda: min(visible.pair, stock_lines.pair, movements.pair, totals.pair), inf)
             for group, of_group in groupby(pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group):

@@ -1,13 +1,11 @@
 """What is asked of a database for the histories of its stock, written once for both kinds of mSupply.
 
-Looked at with EXPLAIN on both databases: ``invoice_line``, by far the largest table, is read through once for each of its two
-streams (in SQLite once more, for receipts without a date); the invoices that count are looked up in a hash (PostgreSQL) or
-an index made for the query (SQLite). PostgreSQL finds few of them by the indexes on their three instants, and reads
-``invoice`` through where they are many; SQLite goes by ``invoice.store_id``. Nothing needs an index.
+By EXPLAIN ``invoice_line``, by far the largest table, is read through once for each of its two streams (in SQLite once more,
+for receipts without a date). The invoices that count are looked up in a hash (PostgreSQL) or an index made for the query
+(SQLite); PostgreSQL finds few of them by the indexes on their instants, SQLite by ``store_id``. Nothing needs an index.
 
 The scope goes to the database as numbers: every store and every item has one, and their sum says the pair's index in the
-order of the scope. So one number a row tells rows apart, orders and merges them, and nothing that is not mapped leaves the
-database.
+order of the scope. So one number a row orders and merges the rows, and nothing that is not mapped leaves the database.
 """
 
 from abc import ABC, abstractmethod
@@ -90,16 +88,16 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Instants as the database has them: those of UTC, or what the clock of the configured time zone shows."""
+    """Instants as the database has them: those of UTC, or what the clock of the configured time zone shows.
+
+    The first after the start of the reading, that which begins its day, and that from which on movements are read one by one,
+    or a little earlier. ``read`` returns one in naive UTC.
+    """
 
     next_instant: datetime
-    """The first after the start of the reading."""
     midnight: datetime
-    """That which begins the day of the reading."""
     floor: date
-    """From which on movements are read one by one, or a little earlier."""
     read: Callable[[Any], datetime]
-    """Returns one in naive UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +119,6 @@ class StockLines(Quantities):
     store_id: Expression
     expiry_date: Expression
     batch: Expression
-    """NULL where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,30 +133,28 @@ class Lines(Quantities):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoices:
-    """The invoices (of the older mSupply: transactions), or an alias of their table."""
+    """The invoices (of the older mSupply: transactions), or an alias of their table.
+
+    ``kind``: what moved the stock; NULL where its lines say so (see ``kind_of_line``). ``instant``: when it says itself that
+    its stock moved, NULL where it did not, or that is not known; ``stored``: the same as text; ``stored_in``: the name of its
+    column. ``created``: NULL where that is not known. ``cancels``: the id of the one that it cancels.
+    """
 
     table: sa.FromClause
     id: Expression
     store_id: Expression
     type: Expression
     kind: Expression
-    """What moved the stock; its lines say so, where it is NULL (see ``kind_of_line``)."""
     number: Expression
     may_have_moved: Condition
     instant: Expression
-    """When it says itself that its stock moved; NULL where it did not, or that is not known."""
     stored: Expression
-    """The instant as text."""
     stored_in: Expression
-    """The name of the column that it is in."""
     lacks_instant: Condition
     """Whether it has moved stock, but when is not known."""
     created: Expression
-    """When it was made, NULL where that is not known."""
     is_cancellation: Condition
-    """Whether it cancels another; read where ``cancelled`` invoices are known."""
     cancels: Expression
-    """The id of the one that it cancels."""
     is_receipt_without_date: Condition | None
     """Whether it is a receipt that came over as new and without a date; ``None`` where nobody can tell."""
 
@@ -216,10 +211,7 @@ class StockQueries(ABC):
         )
 
     def doubtful(self) -> Query:
-        """Select what has moved without an instant, at an unreadable one, or later than now.
-
-        ``(store_id, type, number, unreadable, dated_later)``.
-        """
+        """Select what moved without an instant, at an unreadable one or later: ``(store_id, type, number, unreadable, later)``."""
         it, is_later = self.invoice, one_separator(self.invoice.instant) >= self.next_instant
         return (
             self._invoices(self.stores.c.id, it.type, it.number, self._is_unreadable, is_later)
@@ -228,10 +220,9 @@ class StockQueries(ABC):
         )
 
     def unreadable_instants(self) -> Query:
-        """Select the invoices that moved stock at an instant that cannot be read, by the pairs that they would have moved.
+        """Select the invoices whose instant cannot be read, by pair: ``(pair, number, id, type, column, text)``.
 
-        ``(pair, number, id, type, column, text)``. Each of these pairs has a total; neither the movements nor the instant
-        of the first hold such an instant.
+        Each of these pairs has a total; neither the movements nor the instant of the first hold such an instant.
         """
         it = self.invoice
         columns = [getattr(it, each).label(each) for each in ("id", "type", "stored_in", "stored")]
@@ -298,9 +289,8 @@ class StockQueries(ABC):
     def totals(self) -> Query:
         """Sum all that ever moved: ``(pair, whole, units, parts, first_in, unreadable)``.
 
-        In whole units, in more of these and in millionths besides (in two parts, for which 64 bits are enough); then the
-        instant of the first movement in of more than 0 units, and the ids of the lines whose quantity cannot be read,
-        joined.
+        In whole units, in more of these and in millionths besides (64 bits are enough for each); then the instant of the first
+        movement in of more than 0 units, and the ids of the lines whose quantity cannot be read, joined.
         """
         invoices = self._moved({}, from_floor=False)
         lines = self._moved_lines(
@@ -384,8 +374,7 @@ class StockQueries(ABC):
     def _moved_lines(self, invoices: sa.CTE, *columns: Expression) -> sa.CTE:
         """Select the lines of invoices that move stock.
 
-        Not to be ordered or grouped in the same breath: with that to do as well, SQLite forgoes its indexes of the
-        other two and reads them through for every line.
+        Not to be ordered or grouped in the same breath: SQLite would forgo its indexes of the other two.
         """
         line, items = self.line, self.items
         of_invoices = JoinInOrder(line.table, invoices, invoices.c.id == line.invoice_id)

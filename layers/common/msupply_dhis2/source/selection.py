@@ -6,6 +6,7 @@ The fields that decide are JSON that somebody typed in or that was synchronised:
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -23,7 +24,7 @@ LOOK_BACK_FIELD = "monthlyConsumptionLookBackPeriod"
 UNIVERSAL_CODE = "universal_code"
 USER_FIELDS = frozenset(f"user_field_{number}" for number in range(1, 8))
 CHECKBOXES = frozenset({"user_field_4", "user_field_7"})
-NUMBER_FIELD = "user_field_5"
+_NUMBER_FIELD = "user_field_5"
 
 _TICKS = (True, "true", "True")
 _LONGEST_LOOK_BACK = 1200
@@ -135,8 +136,8 @@ class StoreSelection(_Selection[Store]):
             skipped = f" Of {len(self.skipped):,} with a value: {reasons}." if self.skipped else ""
             raise SourceError(
                 f"No store in mSupply has a value in {self.described} and can be sent.{skipped}{self.hint(self.store_field)}"
-                f"{self.lacking and f' {self.lacking}'} In mSupply, enable each store that is to be sent, and fill in this custom "
-                "field with the code or UID of its org unit in DHIS2; it must be spelt exactly so."
+                f"{self.lacking and f' {self.lacking}'} In mSupply, enable each store that is to be sent, and fill in this field "
+                "with the code or UID of its org unit in DHIS2; it must be spelt exactly so."
             )
 
     def warnings(self) -> Iterator[str]:
@@ -219,8 +220,8 @@ class ItemSelection(_Selection[Item]):
             why = "; ".join(f"{reason}: {number:,}" for reason, number in counts.items() if number)
             raise SourceError(
                 f"No item in mSupply has a value in {self.described} and can be sent.{why and f' With a value, but {why}.'}"
-                f"{self.hint(*self.fields)} In mSupply, open each item that is to be sent, and fill in its identifier in DHIS2; or "
-                "name another field in the settings (Item field reference; with different data elements per item the custom "
+                f"{self.hint(*self.fields)} In mSupply, open each item that is to be sent, and fill in its identifier in DHIS2. "
+                "Or name another field in the settings (Item field reference; with different data elements per item the custom "
                 "field names)."
             )
 
@@ -288,9 +289,10 @@ def item_fields(user_fields: Fields, others: Fields) -> Fields:
     """Return the fields of an item by their names: its user fields, and the other fields that a country has."""
     fields = {name: value for name, value in others.items() if name not in USER_FIELDS}
     fields |= {name: user_fields[name] for name in USER_FIELDS & user_fields.keys()}
-    # mSupply keeps 0 in the number field of every item where nobody has entered anything.
-    if fields.get(NUMBER_FIELD) == 0:
-        del fields[NUMBER_FIELD]
+    # mSupply keeps 0 in the number field of every item where nobody has entered anything; a mirror may have it as text.
+    with suppress(InvalidOperation):
+        if not Decimal(field_text(fields.get(_NUMBER_FIELD)) or "none"):
+            del fields[_NUMBER_FIELD]
     return fields
 
 

@@ -118,11 +118,8 @@ def _exact_micro_units(*numbers: str) -> str:
 exact_micro_units = _function(
     sa.BigInteger(), sqlite="exact_micro_units({}, {})".format, postgresql=_exact_micro_units
 )
-"""Packs times pack size in millionths, rounded as ``to_units`` does: from the decimals that the floats print as.
-
-NULL where either is no finite number, or the product more than ``MOST_UNITS``. So it has room in 64 bits, which a sum of
-some has not.
-"""
+"""Packs times pack size in millionths, rounded as ``to_units`` does; NULL where either is no finite number, or the product
+more than ``MOST_UNITS``. So it has room in 64 bits, which a sum of some has not."""
 
 is_unreadable_instant = _function(
     sa.Boolean(),
@@ -147,10 +144,8 @@ _entries = _function(
     sqlite="json_each({0})".format,
     postgresql="(SELECT key, value FROM unnest({1}, {2}) AS entry (key, value))".format,
 )
-"""Ids and their numbers as a table ``(key, value)``: of one JSON document in SQLite, of two arrays in PostgreSQL.
-
-PostgreSQL sees how long an array is before it plans, and takes every document for a hundred rows long.
-"""
+"""Ids and their numbers as a table ``(key, value)``: of one JSON document in SQLite, of two arrays in PostgreSQL, which sees
+how long these are before it plans."""
 
 _PACKS = 1e8
 _PACK_SIZE = 1e4
@@ -161,8 +156,7 @@ room for a sum of nine million of them."""
 def exact_quantity(packs: Expression, pack_size: Expression, row_id: Expression) -> tuple[Expression, ...]:
     """Return what a line moved for a total: ``whole`` units, else ``parts`` in millionths, else the id as ``unreadable``.
 
-    Whole packs of whole pack sizes, nearly all that there are, are multiplied as integers where both are small; the rest
-    by way of their decimals, which costs more.
+    Nearly all are whole and small, and are multiplied as integers; the rest by their decimals, which costs more.
     """
     pack_size = sa.func.coalesce(pack_size, sa.literal_column("0"))
     # Not by abs(), which is 0 for text in SQLite.
@@ -179,8 +173,7 @@ def exact_quantity(packs: Expression, pack_size: Expression, row_id: Expression)
 class JoinInOrder(Join):
     """A join that SQLite does from left to right: it reads the table on the left once, and looks up the rest.
 
-    Without statistics SQLite takes all tables for equally large, and would rather make an index of the largest one for
-    each query.
+    Without statistics SQLite takes all tables for equally large, and would rather make an index of the largest.
     """
 
     inherit_cache = True

@@ -12,7 +12,8 @@ from msupply_dhis2.domain.mapped import MappedNames
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.preflight.counterparts import check_customers
-from msupply_dhis2.source import Verification, open_source
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.connection import Verification
 from sandbox.postgres import TemporaryPostgres, temporary_postgres
 from tests.support.customer_world import JANUARY, CustomerWorld, settings_of
 from tests.support.mirror_database import MirrorDatabase

@@ -15,12 +15,22 @@ from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import whole_run
 from msupply_dhis2.compute.values import OrgUnitValues
 from msupply_dhis2.domain.metric import Metric
-from msupply_dhis2.domain.stock import MICRO, ConsumptionPreferences, MovementKind, PairHistory, StockLine
+from msupply_dhis2.domain.stock import (
+    MICRO,
+    ConsumptionPreferences,
+    Kind,
+    MovementKind,
+    PairHistory,
+    Skipped,
+    StockLine,
+)
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.periods import Calendar
 from msupply_dhis2.settings import parse_settings
 from msupply_dhis2.settings.credentials import parse_database_address
-from msupply_dhis2.source import Kind, Scope, Skipped, Source, open_source
+from msupply_dhis2.source import open_source
+from msupply_dhis2.source.base import Source
+from msupply_dhis2.source.queries import Scope
 from sandbox.postgres import TemporaryPostgres
 from sandbox.sample import SampleKind, generate, mirror_tables
 from tests.support.mirror_database import MirrorDatabase

@@ -20,16 +20,19 @@ from msupply_dhis2.domain.stock import (
     ConsumptionPreferences,
     GroupHistory,
     ItemGroup,
+    Kind,
     MovementKind,
     OrgUnit,
     PairHistory,
+    Skipped,
     StockLine,
 )
 from msupply_dhis2.errors import SourceError
 from msupply_dhis2.metrics.quantity import to_units
-from msupply_dhis2.source import Kind, Scope, Skipped, Source
 from msupply_dhis2.source import merge as histories
+from msupply_dhis2.source.base import Source
 from msupply_dhis2.source.connection import open_database
+from msupply_dhis2.source.queries import Scope
 from sandbox.postgres import TemporaryPostgres
 from tests.support.laws import tried
 from tests.support.open_msupply_database import (

@@ -4,10 +4,8 @@ from msupply_dhis2.source.base import Source
 from msupply_dhis2.source.customers.base import Customers
 from msupply_dhis2.source.customers.mirror import MirrorCustomers
 from msupply_dhis2.source.customers.open_msupply import OpenMsupplyCustomers
-from msupply_dhis2.source.mirror import Mirror
-from msupply_dhis2.source.open_msupply import OpenMsupply
-
-__all__ = ["Customers", "customers_of"]
+from msupply_dhis2.source.mirror.reader import Mirror
+from msupply_dhis2.source.open_msupply.reader import OpenMsupply
 
 
 def customers_of(source: Source) -> Customers:

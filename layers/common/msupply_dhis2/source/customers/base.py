@@ -1,12 +1,11 @@
-"""Reading customers and their reports, whichever kind the database is: a kind of database says where it keeps what.
+"""Reading customers and their reports: a kind of database says where it keeps what.
 
-The database filters the lines of reports, its largest table but one, by period and sorts them by pair, as it does for the
-ledger. So no more than one group is in memory.
+The database filters the lines of reports by period and sorts them by pair: no more than one group is in memory.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import lru_cache
@@ -186,7 +185,7 @@ class Customers(ABC):
             unreadable |= unreadable_instants(self._connection, queries)
             asked.append(queries.movements())
         with ExitStack() as stack:
-            streams = [stack.enter_context(closing(Stream(self._connection, query))) for query in asked]
+            streams = [Stream(stack, self._connection, query) for query in asked]
             pairs = iter(lambda: min([*(stream.pair for stream in streams), *unreadable]), inf)
             for number, of_group in groupby(pairs, key=lambda pair: int(pair) // numbers.pairs_of_a_group):
                 group = GroupReports(*numbers.group(number))
@@ -265,7 +264,7 @@ class Customers(ABC):
                 fault = f"a quantity is not a finite number, or more than {MOST_UNITS:,} units"
                 yield self.line.table.name, line_id, fault
                 continue
-            document = _document(document_id, self.kinds[kind], *about)
+            document = _document(document_id, self.kinds[kind], tuple(about))
             line = ReportLine(document, self._day(text, instant), Reported(*units), bool(has_remark))
             lines[document_id] = lines[document_id].with_another(line) if document_id in lines else line
         pair.lines += lines.values()
@@ -307,16 +306,9 @@ def _read_supplies(
 
 
 @lru_cache(maxsize=4_096)
-def _document(  # noqa: PLR0913, PLR0917 - a row of the database
-    identifier: str,
-    kind: DocumentKind,
-    number: float | None,
-    finalised: object,
-    first: str | None,
-    last: str | None,
-    has_program: object,
-    is_from_dhis2: object,
-) -> Document:
+def _document(identifier: str, kind: DocumentKind, about: tuple[Any, ...]) -> Document:
+    """Make a document of a row of the database: of most of them there are many lines."""
+    number, finalised, first, last, has_program, is_from_dhis2 = about
     when, period = _BEFORE_ALL, None
     with suppress(ValueError):
         when = read_instant(finalised)

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from msupply_dhis2.domain.report import DocumentKind
 from msupply_dhis2.source.customers.base import Customers, Documents, Lines
-from msupply_dhis2.source.mirror import Mirror
+from msupply_dhis2.source.mirror.reader import Mirror
 from msupply_dhis2.source.mirror.tables import transact
 from msupply_dhis2.source.selection import Named, StoreSelection
 from msupply_dhis2.source.sql import Expression, table, text_of

@@ -6,8 +6,7 @@ import sqlalchemy as sa
 
 from msupply_dhis2.domain.report import DocumentKind
 from msupply_dhis2.source.customers.base import DATE, Customers, Documents, Lines
-from msupply_dhis2.source.open_msupply import OpenMsupply
-from msupply_dhis2.source.open_msupply.reader import SCOPES_OF_NAMES, places_of_name
+from msupply_dhis2.source.open_msupply.reader import SCOPES_OF_NAMES, OpenMsupply, places_of_name
 from msupply_dhis2.source.open_msupply.tables import (
     SYNC_RECORD,
     invoice,

@@ -4,9 +4,7 @@ Which stores and items are sent is read here, their histories by ``queries.py`` 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import datetime, time
-from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
 import sqlalchemy as sa
@@ -31,7 +29,6 @@ from msupply_dhis2.source.queries import Clock, Numbers, Scope
 from msupply_dhis2.source.selection import (
     CHECKBOXES,
     LOOK_BACK_FIELD,
-    NUMBER_FIELD,
     UNIVERSAL_CODE,
     USER_FIELDS,
     ItemSelection,
@@ -111,8 +108,8 @@ class Mirror(Source):
             what = tick if include_field in missing else "the items' identifiers in DHIS2"
             raise SourceError(
                 f"The mirror of the older mSupply ({self.address.described}) lacks {lacking}, where {what} is kept, so no item "
-                "could be sent. Let the older mSupply export it too, or name another field in the settings (Include in DHIS2 data "
-                "push; Item field reference; with different data elements per item the custom field names)."
+                "could be sent. Let the older mSupply export it too, or name another field in the settings (Item field reference; "
+                "with different data elements per item the custom field names; Include in DHIS2 data push)."
             )
         return [_lacks([lacking], f"no item has a value in {', '.join(missing)}")] if missing else []
 
@@ -157,13 +154,10 @@ class Mirror(Source):
         for row in streamed(self.connection, query, _ROWS_AT_A_TIME):
             kind = (row.type or "").strip()
             not_stock = f"its type is {kind.replace('_', '-') or 'empty'}, not general (stock)"
-            user_fields: dict[str, object] = {each: getattr(row, each) for each in asked_for}
-            if user_fields.get(NUMBER_FIELD) is not None:
-                # So that the 0 of items where nobody has entered anything is told from a value.
-                with suppress(InvalidOperation):
-                    user_fields[NUMBER_FIELD] = Decimal(str(user_fields[NUMBER_FIELD]).strip())
             it = Named(row.id, row.code, row.name)
-            fields = item_fields(user_fields, items.read(row.custom_data, it))
+            fields = item_fields(
+                {each: getattr(row, each) for each in asked_for}, items.read(row.custom_data, it)
+            )
             items.add(it, [fields], None if kind == "general" else not_stock, row.universal_code)
 
     def refuse(self, faults: Sequence[str]) -> None:

@@ -1,9 +1,8 @@
 """The tables of the older mSupply's mirror, what each may be missing for, and reading columns whatever type they have.
 
-The older mSupply's own export types its columns (dates are ``date``, quantities ``double precision``), but mirrors
-that were filled from files hold text. What has the right type is read as it is, so that indexes and the planner's
-statistics hold for it; the rest is cast, and none of the casts takes one thing for another in silence. Its instants
-are dates and seconds of the day in local time; they leave the database so, and the calendar makes instants of them.
+The older mSupply's own export types its columns, but mirrors that were filled from files hold text. What has the right type is
+read as it is, so that indexes and statistics hold for it; the rest is cast, and no cast takes one thing for another in
+silence. Its instants are dates and seconds of the day in local time, and the calendar makes instants of them.
 """
 
 from collections.abc import Sequence

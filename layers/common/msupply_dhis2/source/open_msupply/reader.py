@@ -1,8 +1,7 @@
 """Reading Open mSupply's own database, by the rules of docs/msupply.md.
 
 Which stores and items are sent is read here, their histories by ``queries.py`` from what ``tables.py`` describes.
-Every reference to an item or a name goes through ``item_link`` or ``name_link``: a merged item's links point to the
-item that was kept.
+Every reference goes through ``item_link`` or ``name_link``: a merged item's links point to the item that was kept.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -183,12 +182,9 @@ class OpenMsupply(Source):
     def _custom_data_of_stores(self) -> Mapping[str, object]:
         """Return the custom data that came with the stores' records from the older mSupply, by the id of the store.
 
-        Up to release 2 custom fields are in these records. Release 3 has columns of its own for them besides, and keeps the
-        records as a log.
-
-        Of a log the latest record that says anything of custom data counts, also where what it says is that a field is
-        empty now. After a deletion nothing counts that came before it. A record that cannot be read stands for its custom
-        data: what it says is not known, and an older record may say what is wrong by now.
+        Up to release 2 custom fields are in these records. Release 3 keeps the records as a log: the latest that says anything
+        of custom data counts, also that a field is empty now. After a deletion nothing counts that came before it. A record
+        that cannot be read stands for its custom data: an older one may say what is wrong by now.
         """
         if not self.columns.has(*SYNC_RECORD):
             return {}
@@ -266,7 +262,9 @@ class OpenMsupply(Source):
         return {key: (field_id, name) for key, field_id, name in self.connection.execute(query)}
 
 
-def places_of_name(it: Named, row: Any, chosen: StoreSelection, custom_fields: CustomFields) -> list[Fields]:  # noqa: ANN401 - a row of any columns
+def places_of_name(
+    it: Named, row: sa.Row[*tuple[Any, ...]], chosen: StoreSelection, custom_fields: CustomFields
+) -> list[Fields]:
     """Read the custom fields of a name, by the places that hold them."""
     by_key = custom_fields(chosen.read(row.custom_fields, it))
     return [chosen.read(row.properties, it), by_key, chosen.read(row.custom_data, it)]
