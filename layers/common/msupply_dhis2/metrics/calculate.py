@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from functools import cached_property
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -87,7 +88,7 @@ def calculate(
         return result
     group = Group(history.pairs, window, rules, result.warnings)
     for metric in metrics:
-        value = group.value(metric)
+        value = _METRICS[metric](group)
         if value is not None:
             result.values[metric] = value
             if metric in _STOCK_METRICS and value < 0:
@@ -191,17 +192,17 @@ class Group:
 
 
 _METRICS: Mapping[Metric, Callable[[Group], Quantity | None]] = {
-    Metric.STOCK_ON_HAND: lambda group: group.stock_on_hand,
-    Metric.MONTHS_OF_STOCK: lambda group: group.months_of_stock,
-    Metric.ADJUSTMENTS: lambda group: group.adjustments,
+    Metric.STOCK_ON_HAND: attrgetter("stock_on_hand"),
+    Metric.MONTHS_OF_STOCK: attrgetter("months_of_stock"),
+    Metric.ADJUSTMENTS: attrgetter("adjustments"),
     Metric.RECEIVED: lambda group: group.moved[MovementKind.INBOUND_SHIPMENT],
     Metric.ISSUED: lambda group: _issued(group.moved),
     Metric.EXPIRING: lambda group: group.expired_and_expiring[1],
     Metric.EXPIRED: lambda group: group.expired_and_expiring[0],
-    Metric.AVERAGE_MONTHLY_CONSUMPTION: lambda group: group.average_monthly_consumption,
-    Metric.DAYS_OUT_OF_STOCK: lambda group: group.days_out_of_stock,
+    Metric.AVERAGE_MONTHLY_CONSUMPTION: attrgetter("average_monthly_consumption"),
+    Metric.DAYS_OUT_OF_STOCK: attrgetter("days_out_of_stock"),
     Metric.OPENING_STOCK: lambda group: group.ledger.stock_at(group.window.month_start),
-    Metric.CLOSING_STOCK: lambda group: group.stock_on_hand,
+    Metric.CLOSING_STOCK: attrgetter("stock_on_hand"),
     Metric.STOCKED_OUT: lambda group: MICRO if group.stock_on_hand <= 0 else 0,
 }
 _STOCK_METRICS = frozenset(
