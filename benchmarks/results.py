@@ -2,7 +2,7 @@
 
     uv run python -m benchmarks.results     # writes the tables into the page anew
 
-In the page a comment that names a file, and what of it, stands above each part that is made from it.
+In the page a comment that names a file, and what of it, stands above each part that is made from it. A part whose file is not there yet stays.
 """
 
 import json
@@ -65,6 +65,8 @@ def page_with_results(page: str) -> str:
 
     def part(found: re.Match[str]) -> str:
         comment, name, number = found.groups()
+        if not (FOLDER / f"{name}.json").exists():
+            return found[0]
         result = Result.load(name)
         content = result.tables[int(number) - 1].markdown() if number else result.machine
         return f"{comment}{content}\n"

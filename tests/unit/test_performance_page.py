@@ -1,5 +1,7 @@
 """docs/performance.md says what the files of results say."""
 
+import re
+
 import pytest
 
 from benchmarks.__main__ import OF_A_NATION, QUICK
@@ -32,6 +34,16 @@ def test_changed_result_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert page_with_results(page) == (
         "<!-- benchmarks/results/compute.json: table 1 -->\n| a | b |\n|---|---:|\n| x | 7 |\n\nWords.\n"
     )
+
+
+def test_unmeasured_part_stays() -> None:
+    page = "<!-- benchmarks/results/other.json: table 1 -->\n| old | table |\n|---|---|\n\nWords.\n"
+    assert page_with_results(page) == page
+
+
+@pytest.mark.parametrize("name", sorted(re.findall(r"results/(\w+)\.json", PAGE.read_text(encoding="utf-8"))))
+def test_parts_are_of_a_benchmark(name: str) -> None:
+    assert name in QUICK | OF_A_NATION
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.json")))
