@@ -42,9 +42,6 @@ from msupply_dhis2.state.ordering.claims import OrderingTable, revisions_of
 type OpenDatabase = Callable[[], AbstractContextManager[Source]]
 """Opens one consistent, read-only snapshot of mSupply's database."""
 
-type Compare = Callable[[RunScope], DeltaFilter | None]
-"""Returns what knows which values of a run DHIS2 has; ``None``: all are to be sent."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeJob:
@@ -52,7 +49,8 @@ class ComputeJob:
 
     ``send`` takes each batch as soon as it is made; not in a dry run or an export. ``watch`` is shown the values of each
     org unit, and of how many org units. About ``lines_per_invocation`` ledger lines are worked by one invocation, and no
-    more than one step: all else is in the result's ``to_follow``; ``None``: everything is done here.
+    more than one step: all else is in the result's ``to_follow``; ``None``: everything is done here. ``compare`` returns what
+    knows which values of a run DHIS2 has; ``None``: all are to be sent.
     """
 
     settings: Settings
@@ -60,7 +58,7 @@ class ComputeJob:
     open_database: OpenDatabase
     send: Callable[[Batch], None] | None = None
     lines_per_invocation: int | None = None
-    compare: Compare | None = None
+    compare: Callable[[RunScope], DeltaFilter | None] | None = None
     ordering: OrderingTable | None = None
     watch: Callable[[OrgUnitValues, int], None] | None = None
 

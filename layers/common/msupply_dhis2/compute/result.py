@@ -49,12 +49,11 @@ _SAID = {
 class ComputeResult(BaseModel):
     """What compute returns to whoever invoked it, and logs.
 
-    ``values`` were computed, of ``stores``, ``customers`` and ``items`` with at least one, and ``batches`` put on the queue (in a dry run:
-    would have been). ``already_stored`` of the values were not sent, because DHIS2 has them; ``vanished`` are acknowledged
-    by DHIS2 and computed no longer, of which ``deletions`` are to be deleted. ``skipped`` and ``warnings`` hold sentences;
-    where rows of mSupply's database cannot be read for too many groups, the run is ``incomplete``. ``to_follow`` is work
-    for other invocations, which may begin once the batches of this one are on the queue. Of an export ``file`` is the one
-    that this invocation wrote, and ``files`` are those of all, also of those that follow.
+    ``values`` were computed, of ``stores``, ``customers`` and ``items`` with at least one, and ``batches`` put on the queue
+    (in a dry run: would have been). ``already_stored`` of the values DHIS2 has; ``vanished`` it has and they are computed no
+    longer, of which ``deletions`` are to be deleted. Where rows of mSupply's database cannot be read for too many groups,
+    the run is ``incomplete``. ``to_follow`` is work for other invocations, once the batches of this one are on the queue.
+    Of an export ``file`` is the one that this invocation wrote, and ``files`` are those of all, also of those that follow.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import batched
 
 from aws_lambda_powertools import Logger, Metrics
@@ -15,7 +16,7 @@ from msupply_dhis2.aws.exports import ExportFile
 from msupply_dhis2.aws.queues import BatchQueue, QueueRecord
 from msupply_dhis2.compute import result as results
 from msupply_dhis2.compute.event import Export, instant_of_run, parse_compute_event, rows_asked_for
-from msupply_dhis2.compute.job import Compare, ComputeJob, OpenDatabase
+from msupply_dhis2.compute.job import ComputeJob, OpenDatabase
 from msupply_dhis2.compute.mapped import check_database, export_mapping
 from msupply_dhis2.compute.result import ComputeResult, Status
 from msupply_dhis2.compute.sharding import Shard, parse_shard, whole_run
@@ -140,20 +141,19 @@ class RunRecorder(AbstractContextManager["RunRecorder"]):
 
     def finished(self, result: ComputeResult | None) -> None:
         """Note that all messages of the next step, and what follows it, are on their queues; ``None``: were before."""
-        if self._is_kept:
-            came_to = (
-                None
-                if result is None
-                else Part(
-                    values=result.values,
-                    already_stored=result.already_stored,
-                    periods=result.periods,
-                    unreadable_groups=result.unreadable_groups,
-                    unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],
-                    incomplete=result.incomplete,
-                )
+        if not self._is_kept:
+            return
+        came_to = None
+        if result is not None:
+            came_to = Part(
+                values=result.values,
+                already_stored=result.already_stored,
+                periods=result.periods,
+                unreadable_groups=result.unreadable_groups,
+                unreadable_rows=result.unreadable_rows[:MOST_ROWS_NOTED],
+                incomplete=result.incomplete,
             )
-            self._runs.parts.finish(self._run_id, self._shard.parts[0], came_to)
+        self._runs.parts.finish(self._run_id, self._shard.parts[0], came_to)
 
     def failed(self, message: str, *, for_good: bool) -> None:
         """Note why the invocation failed, and whether nobody tries it again: then none of its steps is computed."""
@@ -284,7 +284,7 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
             if recorder.is_stopped():
                 return results.of(shard).ended(Status.STOPPED)
             recorder.open([shard])
-        environment, compare = self.environment, self._compare(settings, dry_run=shard.event.dry_run)
+        environment, compare = self.environment, partial(self._compare, settings, shard)
         ordering = OrderingTable(clients.table(environment.ordering_table_name), datetime.now(UTC))
         with BatchQueue(clients.sqs(), environment.queue_url, recorder.queued) as queue:
             job = replace(self._job(settings), send=queue.send, compare=compare, ordering=ordering)
@@ -305,21 +305,16 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
             lines_per_invocation=self.environment.lines_per_invocation,
         )
 
-    def _compare(self, settings: Settings, *, dry_run: bool) -> Compare:
+    def _compare(self, settings: Settings, shard: Shard, scope: RunScope) -> DeltaFilter | None:
         now = datetime.now(UTC)
         records = DeltaTable(clients.table(self.environment.delta_table_name), self.runs_table, now)
-
-        def compare(scope: RunScope) -> DeltaFilter | None:
-            if not dry_run:
-                for period in scope.all_periods:
-                    records.note_names(settings, period)
-                    if not settings.only_changes:
-                        # Nothing is noted of what is sent now: when Only changes is switched on again, what was noted
-                        # before is not to be relied upon.
-                        records.invalidate(target_of(settings), period, None)
-            return DeltaFilter(records, settings, scope, now) if settings.only_changes else None
-
-        return compare
+        for period in () if shard.event.dry_run else scope.all_periods:
+            records.note_names(settings, period)
+            if not settings.only_changes:
+                # Nothing is noted of what is sent now: when Only changes is switched on again, what was noted before is
+                # not to be relied upon.
+                records.invalidate(target_of(settings), period, None)
+        return DeltaFilter(records, settings, scope, now) if settings.only_changes else None
 
     def _export(self, shard: Shard, settings: Settings) -> ComputeResult:
         """Write the values of a run or a shard, or what is mapped, into a file of the bucket."""
