@@ -601,7 +601,7 @@ def sent(aws: Aws) -> list[dict[str, Any]]:
 
 
 def in_order(lines: list[dict[str, Any]]) -> list[str]:
-    return sorted(map(json.dumps, lines))
+    return sorted(json.dumps(line, sort_keys=True) for line in lines)
 
 
 @pytest.mark.parametrize("limits", [{}, {"metrics": ["issued"]}, {"months": "2026-09", "as_of": None}])
