@@ -104,6 +104,7 @@ class Memory(DeltaTable):
         The bytes of the largest record that was ever written.
     """
 
+    target: str = "memory"
     contents: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
     applied: dict[tuple[str, str], DeliveryState] = field(default_factory=dict)
     units: Units = field(default_factory=Units)
@@ -114,7 +115,7 @@ class Memory(DeltaTable):
         """How large all records are together."""
         return sum(len(content) for _, content in self.contents.values())
 
-    def read(self, target: str, period: str, org_unit: str) -> Record:  # noqa: ARG002 - one target only
+    def read(self, period: str, org_unit: str) -> Record:
         """Read a record."""
         # The row that holds for all org units of the period.
         self.units.get(0)
@@ -125,7 +126,7 @@ class Memory(DeltaTable):
             record.read(content)
         return record
 
-    def write(self, target: str, record: Record) -> bool:  # noqa: ARG002 - as above
+    def write(self, record: Record) -> bool:
         """Write a record."""
         content = record.encoded()
         self.contents[record.period, record.org_unit] = ((record.version or 0) + 1, content)
@@ -133,7 +134,7 @@ class Memory(DeltaTable):
         self.largest = max(self.largest, len(content))
         return True
 
-    def org_units(self, target: str, period: str) -> Iterator[str]:  # noqa: ARG002 - as above
+    def org_units(self, period: str) -> Iterator[str]:
         """Return the org units that have a record."""
         there = [key for key in self.contents if key[0] == period]
         # A query is charged for all that it passes, not for what it gives.
@@ -147,7 +148,7 @@ class Memory(DeltaTable):
             self.units.get(0)
         return {batch: self.applied[batch] for batch in batches}
 
-    def invalidate(self, target: str, period: str, org_unit: str | None) -> None:
+    def invalidate(self, period: str, org_unit: str | None) -> None:
         """Nothing is sent here of which nothing is noted."""
         raise NotImplementedError
 

@@ -307,13 +307,14 @@ class _Compute(RunsInvocation[ComputeEnvironment]):
 
     def _compare(self, settings: Settings, shard: Shard, scope: RunScope) -> DeltaFilter | None:
         now = datetime.now(UTC)
-        records = DeltaTable(clients.table(self.environment.delta_table_name), self.runs_table, now)
+        table = clients.table(self.environment.delta_table_name)
+        records = DeltaTable(table, self.runs_table, now, target_of(settings))
         for period in () if shard.event.dry_run else scope.all_periods:
             records.note_names(settings, period)
             if not settings.only_changes:
                 # Nothing is noted of what is sent now: when Only changes is switched on again, what was noted before is
                 # not to be relied upon.
-                records.invalidate(target_of(settings), period, None)
+                records.invalidate(period, None)
         return DeltaFilter(records, settings, scope, now) if settings.only_changes else None
 
     def _export(self, shard: Shard, settings: Settings) -> ComputeResult:

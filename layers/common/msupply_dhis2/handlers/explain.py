@@ -48,8 +48,9 @@ def _acknowledged(
     value, period, org_unit = explanation.data_value, explanation.period, explanation.org_unit
     if not (settings.only_changes and value and period and org_unit):
         return
-    records = DeltaTable(clients.table(compute.environment.delta_table_name), compute.runs_table, now)
-    record = records.read(target_of(settings), period, org_unit)
+    table = clients.table(compute.environment.delta_table_name)
+    records = DeltaTable(table, compute.runs_table, now, target_of(settings))
+    record = records.read(period, org_unit)
     record.settle(records.receipts(record), now.timestamp())
     combos = value["category_option_combo"], value["attribute_option_combo"]
     entry = record.entries.get((str(value["data_element"]), *combos))

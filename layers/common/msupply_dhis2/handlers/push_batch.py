@@ -222,11 +222,10 @@ class BatchPush:
 
     def _invalidate_delta(self, settings: Settings) -> None:
         """Have compute not rely on what it knows of the org units and periods of the batch."""
-        tools, target = self._tools, target_of(settings, self._batch)
-        table = clients.table(tools.environment.delta_table_name)
-        delta = DeltaTable(table, tools.runs_table, self._began)
+        table = clients.table(self._tools.environment.delta_table_name)
+        delta = DeltaTable(table, self._tools.runs_table, self._began, target_of(settings, self._batch))
         for period, org_unit in sorted({(value.period, value.org_unit) for value in self._batch.values}):
-            delta.invalidate(target, period, org_unit)
+            delta.invalidate(period, org_unit)
 
     def _session(
         self, login: Login, settings: Settings, credentials: Dhis2Credentials, breaker: Breaker

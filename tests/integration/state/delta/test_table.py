@@ -42,7 +42,7 @@ def tables(request: pytest.FixtureRequest, aws: Aws) -> "tuple[Table, Table]":
 
 @pytest.fixture
 def at(tables: "tuple[Table, Table]") -> At:
-    return lambda now: DeltaTable(*tables, now)
+    return lambda now: DeltaTable(*tables, now, TARGET)
 
 
 def record_with(value: str, org_unit: str = "OU_0", attempt_id: str = "s1") -> Record:
@@ -53,28 +53,28 @@ def record_with(value: str, org_unit: str = "OU_0", attempt_id: str = "s1") -> R
 
 
 def read(records: DeltaTable, org_unit: str = "OU_0") -> Record:
-    return records.read(TARGET, PERIOD, org_unit)
+    return records.read(PERIOD, org_unit)
 
 
 def test_round_trip(at: At) -> None:
     records, record = at(NOW), record_with("12")
-    assert records.write(TARGET, record)
+    assert records.write(record)
 
     assert read(records).entries == record.entries
     assert read(records).version == 1
     assert read(records, "OU_1") == Record(PERIOD, "OU_1")
-    assert list(records.org_units(TARGET, PERIOD)) == ["OU_0"]
+    assert list(records.org_units(PERIOD)) == ["OU_0"]
     assert records.faults() == ()
 
 
 def test_concurrent_write(at: At) -> None:
     records = at(NOW)
-    assert records.write(TARGET, record_with("12"))
+    assert records.write(record_with("12"))
     one, other = read(records), read(records)
 
-    assert records.write(TARGET, one)
-    assert not records.write(TARGET, other)
-    assert not records.write(TARGET, record_with("13")), "also where it was not there when it was read"
+    assert records.write(one)
+    assert not records.write(other)
+    assert not records.write(record_with("13")), "also where it was not there when it was read"
 
 
 @pytest.mark.parametrize("org_unit", ["OU_0", None])
@@ -83,14 +83,14 @@ def test_invalidated(at: At, org_unit: str | None) -> None:
     record = record_with("12")
     record.entries[value.identifier].confirmed = "12"
     record.entries[value.identifier].attempts.clear()
-    at(NOW).write(TARGET, record)
+    at(NOW).write(record)
     assert read(at(NOW)).is_known(value, {}, NOW.timestamp())
 
-    at(NOW).invalidate(TARGET, PERIOD, org_unit)
+    at(NOW).invalidate(PERIOD, org_unit)
 
     later = NOW + timedelta(days=1)
     assert not read(at(later)).is_known(value, {}, later.timestamp())
-    assert list(at(NOW).org_units(TARGET, PERIOD)) == ["OU_0"]
+    assert list(at(NOW).org_units(PERIOD)) == ["OU_0"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_invalidated(at: At, org_unit: str | None) -> None:
     [("content", b"?"), ("content", "text"), ("version", "text"), ("invalid_until", "text")],
 )
 def test_damaged_record(at: At, tables: "tuple[Table, Table]", attribute: str, damage: str | bytes) -> None:
-    at(NOW).write(TARGET, record_with("12"))
+    at(NOW).write(record_with("12"))
     tables[0].update_item(
         Key={"target_period": f"{TARGET}#{PERIOD}", "org_unit": "OU_0"},
         UpdateExpression=f"SET {attribute} = :damage",
@@ -108,13 +108,13 @@ def test_damaged_record(at: At, tables: "tuple[Table, Table]", attribute: str, d
     record = read(records)
     assert record.entries == {}
     assert "cannot be read for OU_0 in 202601: all their values are sent" in records.faults()[0]
-    assert records.write(TARGET, record)
+    assert records.write(record)
     again = at(NOW)
     read(again)
     assert again.faults() == ()
 
     # What push marks meanwhile does not shorten it.
-    at(NOW + timedelta(days=1)).invalidate(TARGET, PERIOD, "OU_0")
+    at(NOW + timedelta(days=1)).invalidate(PERIOD, "OU_0")
     until = datetime.fromtimestamp(read(at(NOW)).invalid_until, UTC)
     assert until >= (NOW + TRACKED_FOR + INVALID_FOR).replace(microsecond=0)
 
@@ -127,7 +127,7 @@ def test_too_large_record(at: At) -> None:
         value = value_of(f"{chance.getrandbits(64):x}", str(chance.getrandbits(30)))
         record.note(value, Attempt("batch-1", "s1", until, number, value.value))
 
-    assert records.write(TARGET, record)
+    assert records.write(record)
 
     assert read(at(NOW)).entries == {}
     assert "There are too many values to remember" in records.faults()[0]
@@ -154,6 +154,6 @@ def test_applied_instants(at: At, tables: "tuple[Table, Table]") -> None:
 
 
 def test_expiry(at: At, tables: "tuple[Table, Table]") -> None:
-    at(NOW).write(TARGET, record_with("12"))
+    at(NOW).write(record_with("12"))
     item = tables[0].get_item(Key={"target_period": f"{TARGET}#{PERIOD}", "org_unit": "OU_0"})["Item"]
     assert int(str(item["expires_at"])) > (NOW + timedelta(days=365)).timestamp()

@@ -29,16 +29,16 @@ class Counted(DeltaTable):
             TableInMemory("acknowledged", "target_period", "org_unit"),
             TableInMemory("runs", "run_id", "part"),
         )
-        super().__init__(*tables, NOW)
+        super().__init__(*tables, NOW, "target")
         self.calls: list[str] = []
 
-    def read(self, target: str, period: str, org_unit: str) -> Record:
+    def read(self, period: str, org_unit: str) -> Record:
         self.calls.append(f"read {org_unit}")
-        return super().read(target, period, org_unit)
+        return super().read(period, org_unit)
 
-    def write(self, target: str, record: Record) -> bool:
+    def write(self, record: Record) -> bool:
         self.calls.append(f"write {record.org_unit}")
-        return super().write(target, record)
+        return super().write(record)
 
 
 def compute(records: Counted, values: list[DataValue], sent: list[Batch] | None) -> None:

@@ -137,7 +137,7 @@ class Country(RuleBasedStateMachine):
         )
 
     def records(self) -> DeltaTable:
-        return DeltaTable(self.acknowledged, self.table, self.now)
+        return DeltaTable(self.acknowledged, self.table, self.now, target_of(SETTINGS[True]))
 
     # What happens
 
@@ -192,7 +192,7 @@ class Country(RuleBasedStateMachine):
                 self.now,
             )
         else:
-            records.invalidate(target_of(settings_now), PERIOD, None)
+            records.invalidate(PERIOD, None)
         try:
             publisher = Publisher(
                 run_id=f"run-{self.runs}",
@@ -272,7 +272,7 @@ class Country(RuleBasedStateMachine):
         )
         if self.only_changes and not is_tracked:
             for org_unit in {row.org_unit for row in batch.values}:
-                self.records().invalidate(target, PERIOD, org_unit)
+                self.records().invalidate(PERIOD, org_unit)
         delivery = Delivery(message, self.now, delivery_state, is_tracked)
         self.under_way.append(delivery)
         return [delivery]

@@ -15,7 +15,7 @@ from msupply_dhis2.domain.data_value import DataValue, Identifier
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import Settings
 from msupply_dhis2.state.delta.record import TRACKED_FOR, Attempt, Record
-from msupply_dhis2.state.delta.table import DeltaTable, target_of
+from msupply_dhis2.state.delta.table import DeltaTable
 from msupply_dhis2.text import listed
 
 NAMED = 20
@@ -62,7 +62,6 @@ class DeltaFilter:
         self._acknowledged = 0
         self._records = records
         self._settings = settings
-        self._target = target_of(settings)
         self._scope = scope
         self._now = now.timestamp()
         self._until = now + TRACKED_FOR
@@ -96,7 +95,7 @@ class DeltaFilter:
         computed: Sequence[DataValue] = (),
         spared: frozenset[Identifier] = frozenset(),
     ) -> list[DataValue]:
-        record = self._records.read(self._target, period, org_unit)
+        record = self._records.read(period, org_unit)
         receipts = self._records.receipts(record)
         is_less = record.settle(receipts, self._now)
         to_send = [
@@ -111,7 +110,7 @@ class DeltaFilter:
             self._values_held += len(record.entries)
         elif is_less:
             # Where another run was faster: what both have read is right, and is forgotten the next time.
-            self._records.write(self._target, record)
+            self._records.write(record)
         return to_send
 
     def _is_due(self, record: Record, metric: Metric) -> bool:
@@ -162,7 +161,7 @@ class DeltaFilter:
         if not self._scope.all_items:
             return
         for period in self._scope.all_periods:
-            for org_unit in sorted(self._records.org_units(self._target, period)):
+            for org_unit in sorted(self._records.org_units(period)):
                 is_ours = org_unit in self._scope.org_units
                 is_gone = self._scope.mapped is not None and org_unit not in self._scope.mapped
                 if org_unit not in self._seen and (is_ours or is_gone):
@@ -170,7 +169,7 @@ class DeltaFilter:
 
     def tracking(self) -> Tracking:
         """Return what a new batch is known by."""
-        return Tracking(attempt_id=uuid4().hex, until=self._until, target=self._target)
+        return Tracking(attempt_id=uuid4().hex, until=self._until, target=self._records.target)
 
     def note(self, batches: Iterable[Batch]) -> None:
         """Note batches as on their way, before they are."""
@@ -191,14 +190,14 @@ class DeltaFilter:
     def _note(self, period: str, org_unit: str, noted: Sequence[tuple[DataValue, Attempt]]) -> None:
         held = self._held.get((period, org_unit))
         for _ in range(ATTEMPTS):
-            record = held or self._records.read(self._target, period, org_unit)
+            record = held or self._records.read(period, org_unit)
             held = None
             sent = {value.metric for value, attempt in noted if attempt.value is not None}
             due = [metric for metric in sent if self._scope.all_items and self._is_due(record, metric)]
             for value, attempt in noted:
                 record.note(value, attempt)
             record.full |= dict.fromkeys(due, int(self._now))
-            if self._records.write(self._target, record):
+            if self._records.write(record):
                 return
         raise busy(self._records.table)
 

@@ -42,19 +42,20 @@ def names_of(settings: Settings) -> str:
 
 
 class DeltaTable:
-    """Records in DynamoDB, and the table of runs, in which push notes how far messages are (``receipts``); ``now`` is aware."""
+    """Records in DynamoDB of what goes to one target, and the table of runs, in which push notes how far messages are."""
 
-    def __init__(self, table: Table, receipts: Table, now: datetime) -> None:
+    def __init__(self, table: Table, receipts: Table, now: datetime, target: str) -> None:
         self.table = table
+        self.target = target
         self._receipts = receipts
         self._now = now
         self._end = now + KEPT_FOR
         self._damaged: list[str] = []
         self._too_large: list[str] = []
 
-    def read(self, target: str, period: str, org_unit: str) -> Record:
+    def read(self, period: str, org_unit: str) -> Record:
         """Read the record of an org unit; one that is not there, or cannot be read, comes back empty."""
-        keys = _period_key(target, period), _key(target, period, org_unit)
+        keys = self._period_key(period), self._key(period, org_unit)
         found = {str(item["target_period"]): item for item in read_items(self.table, keys)}
         of_period, item = (found.get(key["target_period"], {}) for key in keys)
         record = Record(period, org_unit)
@@ -81,7 +82,7 @@ class DeltaTable:
             record.period, record.org_unit, invalid_until=until, version=record.version, is_reset=True
         )
 
-    def write(self, target: str, record: Record) -> bool:
+    def write(self, record: Record) -> bool:
         """Write a record; ``False`` where another has written it since it was read."""
         content = record.encoded()
         if len(content) > MOST_BYTES:
@@ -89,7 +90,7 @@ class DeltaTable:
             record = self._reset(record)
             content = record.encoded()
         change = (
-            Change(_key(target, record.period, record.org_unit))
+            Change(self._key(record.period, record.org_unit))
             .set({"content": content, "version": (record.version or 0) + 1})
             .keep_until(self._end)
         )
@@ -101,9 +102,9 @@ class DeltaTable:
             change.if_equal("version", record.version)
         return change_item(self.table, change)
 
-    def org_units(self, target: str, period: str) -> Iterator[str]:
+    def org_units(self, period: str) -> Iterator[str]:
         """Yield the org units that have a record."""
-        rows = Key("target_period").eq(_key(target, period, "")["target_period"])
+        rows = Key("target_period").eq(self._key(period, "")["target_period"])
         for item in query_items(self.table, rows, ProjectionExpression="org_unit"):
             yield str(item["org_unit"])
 
@@ -111,10 +112,10 @@ class DeltaTable:
         """Read what became of the attempts of a record."""
         return read_receipts(self._receipts, sorted(set(record.attempts())))
 
-    def invalidate(self, target: str, period: str, org_unit: str | None) -> None:
+    def invalidate(self, period: str, org_unit: str | None) -> None:
         """Mark an org unit, or all: something of which nothing is noted may arrive there within the hour."""
         until = int((self._now + INVALID_FOR).timestamp())
-        key = _period_key(target, period) if org_unit is None else _key(target, period, org_unit)
+        key = self._period_key(period) if org_unit is None else self._key(period, org_unit)
         change = Change(key).set({"invalid_until": until}).keep_until(self._end)
         # It may be marked for longer already.
         change_item(self.table, change.if_below("invalid_until", until))
@@ -124,12 +125,18 @@ class DeltaTable:
 
         Under the other names something else may have been sent to the same places.
         """
-        target, names = target_of(settings), names_of(settings)
-        key = _period_key(target, period)
+        names, key = names_of(settings), self._period_key(period)
         if any(item.get("names", names) != names for item in read_items(self.table, [key])):
             # First: where this breaks off it is done again.
-            self.invalidate(target, period, None)
+            self.invalidate(period, None)
         change_item(self.table, Change(key).set({"names": names}).keep_until(self._end))
+
+    def _key(self, period: str, org_unit: str) -> dict[str, str]:
+        return {"target_period": f"{self.target}#{period}", "org_unit": org_unit}
+
+    def _period_key(self, period: str) -> dict[str, str]:
+        """Return the key of what holds for all org units of a period: it stands beside no org unit."""
+        return {"target_period": self.target.partition("#")[0], "org_unit": period}
 
     def faults(self) -> tuple[str, ...]:
         """Return what could not be read or written, a sentence each."""
@@ -149,15 +156,6 @@ class DeltaTable:
 
 def _named(records: Iterable[str]) -> str:
     return listed(list(dict.fromkeys(records)), _NAMED)
-
-
-def _key(target: str, period: str, org_unit: str) -> dict[str, str]:
-    return {"target_period": f"{target}#{period}", "org_unit": org_unit}
-
-
-def _period_key(target: str, period: str) -> dict[str, str]:
-    """Return the key of what holds for all org units of a period: it stands beside no org unit."""
-    return {"target_period": target.partition("#")[0], "org_unit": period}
 
 
 def _seconds(item: Mapping[str, Any]) -> float:
