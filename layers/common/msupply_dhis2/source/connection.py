@@ -321,9 +321,7 @@ def _fault_of(error: SQLAlchemyError, address: DatabaseAddress, trust: DatabaseT
     of_driver = error.orig if isinstance(error, DBAPIError) else None
     code = getattr(of_driver, "sqlite_errorname", None) or getattr(of_driver, "sqlstate", None)
     is_lost = (
-        code is None
-        and address.drivername != "sqlite"
-        and isinstance(error, OperationalError | InterfaceError)
+        isinstance(error, OperationalError | InterfaceError) and address.drivername != "sqlite" and not code
     )
     known = code or (str(of_driver) if is_lost else "")
     passing, lasting = [

@@ -219,9 +219,8 @@ class HistoryReader:
             else:
                 named = f"{codes[store_id]} {self.queries.names[kind]} {number}"
                 (warnings.dated_later if is_later else warnings.moved_without_instant).append(named)
-        if (receipts := self.queries.receipts_without_date()) is not None:
-            of = dict(map(tuple, self.connection.execute(receipts)))
-            warnings.receipts_without_date = {codes[each]: of[each] for each in codes if each in of}
+        receipts = dict(map(tuple, self.connection.execute(self.queries.receipts_without_date())))
+        warnings.receipts_without_date = {codes[each]: receipts[each] for each in codes if each in receipts}
 
     def _read_stock_lines(
         self, pair: PairHistory, rows: Sequence[Any], faults: list[Fault]

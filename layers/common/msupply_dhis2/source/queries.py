@@ -155,8 +155,8 @@ class Invoices:
     created: Expression
     is_cancellation: Condition
     cancels: Expression
-    is_receipt_without_date: Condition | None
-    """Whether it is a receipt that came over as new and without a date; ``None`` where nobody can tell."""
+    is_receipt_without_date: Condition
+    """Whether it is a receipt that came over as new and without a date."""
 
 
 class StockQueries(ABC):
@@ -231,10 +231,8 @@ class StockQueries(ABC):
         lines = self._moved_lines(invoices, *list(invoices.c)[1:])
         return sa.select(*lines.c).distinct().order_by(*lines.c)
 
-    def receipts_without_date(self) -> Query | None:
+    def receipts_without_date(self) -> Query:
         """Count, by the id of the store, the receipts that came over as new and whose stock is on stock lines."""
-        if self.invoice.is_receipt_without_date is None:
-            return None
         line, has_packs = self.line, self.stock_line.packs > sa.literal_column("0")
         lines = JoinInOrder(line.table, self.items, self.items.c.id == line.item_id)
         of_invoices = JoinInOrder(lines, self.invoice.table, self.invoice.id == line.invoice_id)
@@ -336,9 +334,9 @@ class StockQueries(ABC):
         ``more`` are further columns by name. One that cancels another counts when the other does, where that is known.
         """
         it, instant = self.invoice, self._placed(self.invoice)
-        columns = {"id": it.id, "number": self.stores.c.number, "kind": it.kind, **more}
-        labelled = [column.label(name) for name, column in columns.items()]
-        moved = self._invoices(*labelled, instant.label("instant"))
+        named = {"id": it.id, "number": self.stores.c.number, "kind": it.kind, **more}
+        columns = [column.label(name) for name, column in named.items()]
+        moved = self._invoices(*columns, instant.label("instant"))
         if from_floor:
             # None counts later than it says.
             moved = moved.where(self.since_floor, self._readable(it.instant) >= self.floor)
@@ -349,7 +347,7 @@ class StockQueries(ABC):
         instant = sa.func.coalesce(self._placed(other), instant)
         is_it = sa.and_(other.id == it.cancels, other.may_have_moved, ~is_unreadable_instant(other.instant))
         cancelling = (
-            self._invoices(*labelled, instant.label("instant"))
+            self._invoices(*columns, instant.label("instant"))
             .outerjoin(other.table, is_it)
             .where(it.is_cancellation, it.instant.is_not(None))
         )

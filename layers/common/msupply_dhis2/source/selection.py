@@ -101,17 +101,11 @@ class StoreSelection(_Selection[Store]):
         """The field, for sentences."""
         return f"the custom field '{self.store_field}' ({self.kind.capitalize()} field reference)"
 
-    def add(
-        self,
-        it: Named,
-        places: Sequence[Fields],
-        why_not: str | None = None,
-        look_backs: Sequence[object] = (),
-    ) -> None:
+    def add(self, it: Named, places: Sequence[Fields], why_not: str | None, months: Sequence[object]) -> None:
         """Take a store up, or note why not.
 
-        Of the places where custom fields are kept the first in which a field is not blank decides, and of the look-backs the
-        first above 0. ``why_not`` is against sending it, to be told where it has a value in the store field.
+        Of the places where custom fields are kept the first in which a field is not blank decides, and of the months
+        to look back the first above 0. ``why_not`` is against sending it, to be told where it has a value in the store field.
         """
         org_unit = field_text(first_value(places, self.store_field))
         if org_unit is None:
@@ -121,13 +115,13 @@ class StoreSelection(_Selection[Store]):
         elif why_not is not None:
             self.skipped.append(Skipped(self.kind, it.code, it.name, why_not))
         else:
-            months = None
-            for value in look_backs:
+            look_back = None
+            for value in months:
                 try:
-                    months = months or look_back_months(value)
+                    look_back = look_back or look_back_months(value)
                 except ValueError:
                     self.unreadable_look_backs.append(it.code)
-            self.sent.append(Store(*it, org_unit, months, self.kind))
+            self.sent.append(Store(*it, org_unit, look_back, self.kind))
 
     def check(self) -> None:
         """Raise ``SourceError`` where none is sent."""

@@ -127,7 +127,7 @@ class MirrorCustomers(Customers):
         )
         for row in self._connection.execute(query):
             it = Named(row.id, row.code, row.name)
-            chosen.add(it, [chosen.read(row.custom_data, it)])
+            chosen.add(it, [chosen.read(row.custom_data, it)], None, ())
 
     @override
     def _links(self, numbers: sa.CTE, of: str) -> sa.CTE:

@@ -152,7 +152,7 @@ class OpenMsupplyCustomers(Customers):
         )
         for row in self._connection.execute(query):
             it = Named(row.id, row.code, row.name)
-            chosen.add(it, places_of_name(it, row, chosen, custom_fields))
+            chosen.add(it, places_of_name(it, row, chosen, custom_fields), None, ())
 
     @override
     def _links(self, numbers: sa.CTE, of: str) -> sa.CTE:

@@ -97,12 +97,9 @@ class Mirror(Source):
 
     def _check_fields(self, item_fields: Sequence[str], include_field: str | None) -> list[str]:
         """Make sure that the fields that the settings name are there, and say which are not."""
-        missing = {
-            each: names
-            for each in filter(None, (*item_fields, include_field))
-            if (names := self.columns.missing([_column_of(each)]))
-        }
-        lacking = ", ".join(dict.fromkeys(name for names in missing.values() for name in names))
+        fields = {each: _column_of(each) for each in filter(None, (*item_fields, include_field))}
+        missing = {each: column for each, column in fields.items() if not self.columns.has(column)}
+        lacking = ", ".join(self.columns.missing(missing.values()))
         if include_field in missing or all(each in missing for each in item_fields):
             tick = f"the tick of {include_field}"
             what = tick if include_field in missing else "the items' identifiers in DHIS2"

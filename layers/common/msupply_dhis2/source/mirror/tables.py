@@ -287,10 +287,7 @@ class MirrorQueries(StockQueries):
     def _invoices_of(self, of: Table) -> Invoices:
         columns, it = self._columns, of.c
         kind, day = self._kind(of), columns.day(it.confirm_date)
-        # Without the stock lines of its lines nobody can tell whether a receipt without a date has moved stock.
-        is_receipt_without_date = sa.and_(
-            kind == _code(MovementKind.INBOUND_SHIPMENT), it.status == _code("nw"), day.is_(None)
-        )
+        is_new_receipt = sa.and_(kind == _code(MovementKind.INBOUND_SHIPMENT), it.status == _code("nw"))
         return Invoices(
             table=of,
             id=self._id(it.id),
@@ -306,9 +303,7 @@ class MirrorQueries(StockQueries):
             created=self._local_time(it.entry_date, it.entry_time),
             is_cancellation=columns.flag(it.is_cancellation),
             cancels=self._id(it.linked_transaction_id),
-            is_receipt_without_date=is_receipt_without_date
-            if columns.has(*Feature.EXPIRING.columns)
-            else None,
+            is_receipt_without_date=sa.and_(is_new_receipt, day.is_(None)),
         )
 
     def _local_time(self, day: Column, seconds: Column) -> Expression:

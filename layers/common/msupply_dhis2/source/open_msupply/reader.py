@@ -208,17 +208,20 @@ class OpenMsupply(Source):
             else:
                 custom_data = said.get("custom_data")
                 # Empty custom data says something; none, as in the records of release 3's own protocol, does not.
-                if (custom_data.strip() if isinstance(custom_data, str) else custom_data) not in (
-                    None,
-                    "",
-                    "null",
-                ):
+                if custom_data is not None and str(custom_data).strip() not in {"", "null"}:
                     latest[record_id] = custom_data
         return latest
 
     def reader_of_custom_fields(self, names: Iterable[str], scopes: tuple[str, ...]) -> CustomFields:
         """Return what finds fields in a record's ``custom_fields``: by their keys, else by the names shown in the scopes."""
-        defined = self._defined(scopes)
+        field, of_scope = custom_field.c, custom_field_scope.c
+        defined: dict[str, tuple[str, str]] = {}
+        if self.columns.has(*field):
+            query = sa.select(field.key, field.id, field.name).where(field.deleted_datetime.is_(None))
+            if self.columns.has(of_scope.custom_field_id, of_scope.scope):
+                is_shown = of_scope.scope.in_(scopes), self.columns.value(of_scope.deleted_datetime).is_(None)
+                query = query.where(sa.exists().where(of_scope.custom_field_id == field.id, *is_shown))
+            defined = {key: (field_id, shown) for key, field_id, shown in self.connection.execute(query)}
         keys: dict[str, tuple[str, ...]] = {}
         for asked in names:
             # Of two fields of the same name the first by key, whatever order the database has for letters.
@@ -245,21 +248,6 @@ class OpenMsupply(Source):
             }
 
         return read
-
-    def _defined(self, scopes: tuple[str, ...]) -> Mapping[str, tuple[str, str]]:
-        """Read which fields are shown in the scopes: their ids and names, by key."""
-        field, of_scope = custom_field.c, custom_field_scope.c
-        if not self.columns.has(*field):
-            return {}
-        query = sa.select(field.key, field.id, field.name).where(field.deleted_datetime.is_(None))
-        if self.columns.has(of_scope.custom_field_id, of_scope.scope):
-            shown = sa.exists().where(
-                of_scope.custom_field_id == field.id,
-                of_scope.scope.in_(scopes),
-                self.columns.value(of_scope.deleted_datetime).is_(None),
-            )
-            query = query.where(shown)
-        return {key: (field_id, name) for key, field_id, name in self.connection.execute(query)}
 
 
 def places_of_name(
