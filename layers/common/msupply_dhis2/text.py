@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from enum import StrEnum
 from typing import Self
 
@@ -48,9 +48,10 @@ def _between(parts: Sequence[str]) -> str:
 
 
 def closest(text: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return which of some texts comes nearest letter by letter; ``None`` where none is so much alike (0 to 1)."""
-    near: Sequence[str] = get_close_matches(text, among, n=1, cutoff=cutoff)
-    return near[0] if near else None
+    """Return which of some texts comes nearest letter by letter; ``None`` where none is so much alike (0 to 1), or several."""
+    near: Sequence[str] = get_close_matches(text, among, n=2, cutoff=cutoff)
+    ratios = {SequenceMatcher(None, each, text).ratio() for each in near}
+    return near[0] if near and len(ratios) == len(near) else None
 
 
 def as_word(text: str) -> str:

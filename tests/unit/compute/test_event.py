@@ -88,6 +88,10 @@ def test_skipped_midnight() -> None:
             {"manual": True, "metrics": ["issued", "stock"]},
             "metrics.1 is 'stock'. Did you mean stocked_out? It takes one of: stock_on",
         ),
+        (
+            {"manual": True, "metrics": "the amount of stock recieved"},
+            "metrics.0 is 'the amount of stock recieved'. Did you mean received?",
+        ),
         ({"manual": True, "stores": []}, "stores is empty"),
         ({"manual": True, "stores": [""]}, "stores.0 is empty"),
         ({"manual": True, "stores": 7}, "stores is 7, but must be a list."),
@@ -102,7 +106,10 @@ def test_skipped_midnight() -> None:
         ({"manual": True, "dryrun": True}, "Did you mean dry_run?"),
         ({"interval": "montly"}, "Did you mean monthly?"),
         ({"manual": True, "Manual": False}, "Manual is not a field. Did you mean manual?"),
-        ({"interval": "daily", "scheduled_time": "<aws.scheduler.scheduled-time>"}, "EventBridge Scheduler"),
+        (
+            {"interval": "daily", "scheduled_time": "<aws.scheduler.scheduled-time>"},
+            "scheduled_time is still <aws.scheduler.scheduled-time>: EventBridge Scheduler replaces",
+        ),
     ],
 )
 def test_unknown_field_is_named(event: object, names: str) -> None:

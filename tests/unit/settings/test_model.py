@@ -353,7 +353,7 @@ def test_syntax_error_place(text: str, part: str) -> None:
         ({"data_elements": [row(active=False)]}, "Data elements to push has no active row"),
         (
             {"item_field_reference": ...},
-            "Item field reference is missing; Setup is 'Using category option combo'. ",
+            "Item field reference is missing; Setup is 'Using category option combo'. Write it as in item_field_reference: univ",
         ),
         (
             {"item_field_reference": ..., "setup": "single_data_element"},
@@ -380,7 +380,9 @@ def test_syntax_error_place(text: str, part: str) -> None:
         ),
         ({"items_per_payload": 0}, "No. of items per payload is '0'. Write a whole number, 1 or more."),
         ({"items_per_payload": 1.5}, "No. of items per payload is '1.5'. "),
-        ({"items_per_payload": True}, "No. of items per payload is 'True'. Write a whole number."),
+        ({"items_per_payload": True}, "No. of items per payload is 'true'. Write a whole number."),
+        # What is within a group may be a password.
+        ({"items_per_payload": {"a": "b"}}, "No. of items per payload is a group of fields. Write a whole"),
         ({"restate_months": 25}, "Restate months is '25'. Write a whole number, 24 or less."),
         ({"items_per_payload": "9" * 5000}, "No. of items per payload is '999"),
         ({"expiring_within_days": -1}, "Expiring within days is '-1'. "),
@@ -403,7 +405,7 @@ def test_syntax_error_place(text: str, part: str) -> None:
         ),
         (
             {"item_field_reference": "user_field_4"},
-            "Item field reference is 'user_field_4'. Did you mean user_field_",
+            "Item field reference is 'user_field_4'. It takes one of: univ",
         ),
         (
             {"include_field": "user_field_1"},

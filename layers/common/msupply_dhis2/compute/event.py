@@ -83,7 +83,7 @@ class Export(Choice):
 def _filled_in(scheduled_time: object) -> object:
     if scheduled_time == "<aws.scheduler.scheduled-time>":
         raise ValueError(
-            f"still reads {scheduled_time}: EventBridge Scheduler replaces this by the time of the schedule. To invoke "
+            f"is still {scheduled_time}: EventBridge Scheduler replaces this by the time of the schedule. To invoke "
             "compute by hand, give a time such as 2026-02-01T01:00:00Z instead."
         )
     return scheduled_time

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import EventError
 from msupply_dhis2.periods import Period, find_period
-from msupply_dhis2.text import as_word, closest
+from msupply_dhis2.text import Choice, as_word, closest
 
 _LONGEST_SHOWN = 60
 _LONGEST_FIELD = 100
@@ -135,10 +135,12 @@ def what_is_wrong(fault: ErrorDetails, model: type[BaseModel]) -> str:
         case "extra_forbidden":
             return _unknown(str(fault["loc"][-1]), _form_at(fault["loc"][:-1], model))
         case "enum":
-            choices = re.findall(r"'(\w+)'", fault["ctx"]["expected"])
+            choices = _choices_at(fault["loc"], model)
+            words = {as_word(word): each for each in choices for word in (each.value, *each.words)}
+            nearest = closest(as_word(str(value)), words)
             # What does not look like a choice may be a password at the wrong place.
             said = given if _MAY_BE_A_CHOICE.fullmatch(shown(value)) else "is no choice"
-            return f"{said}.{_guess(closest(as_word(str(value)), choices))} It takes one of: {', '.join(choices)}."
+            return f"{said}.{_guess(nearest and words[nearest])} It takes one of: {', '.join(choices)}."
         case "string_type" if isinstance(value, bool):
             return (
                 f"is read as {shown(value)}, not as text: YAML takes yes, no, on, off, true and false so. "
@@ -175,6 +177,20 @@ def _form_at(location: Sequence[str | int], model: type[BaseModel]) -> type[Base
                 (each for each in within if isinstance(each, type) and issubclass(each, BaseModel)), model
             )
     return model
+
+
+def _choices_at(location: Sequence[str | int], model: type[BaseModel]) -> list[Choice]:
+    """Return what a field takes that takes a choice, or a list of choices."""
+    fields = _form_at(location, model).model_fields
+    return _choices_in(
+        next(fields[part] for part in map(str, reversed(location)) if part in fields).annotation
+    )
+
+
+def _choices_in(annotation: object) -> list[Choice]:
+    if isinstance(annotation, type) and issubclass(annotation, Choice):
+        return [*annotation]
+    return next(filter(None, map(_choices_in, get_args(annotation))), [])
 
 
 def words_of_fields(model: type[BaseModel]) -> dict[str, str]:

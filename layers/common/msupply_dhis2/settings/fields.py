@@ -101,8 +101,8 @@ def read_certificate(text: str) -> str:
     return text
 
 
-# As text, of which a switch makes no number.
-Number = Annotated[int, BeforeValidator(str)]
+# As a word, of which pydantic makes no number, as it does of a switch.
+Number = Annotated[int, BeforeValidator(lambda value: shown(value) if isinstance(value, bool) else value)]
 
 _ABSENT: Any = None
 """What a field holds that has no default and was not given: only ever where Use DHIS2 is off, and never
@@ -176,7 +176,7 @@ class Tab(Form):
     period_format: Annotated[Text, AfterValidator(lambda text: PeriodFormat.parse(text).text)] = Field(
         default=_ABSENT, examples=["YYYYMM", "Monthly", "Weekly", "YYYY-MM-DD"]
     )
-    item_field_reference: ItemField | None = None
+    item_field_reference: ItemField | None = Field(default=None, examples=["universal_code"])
     data_element_id_scheme: Scheme = _ABSENT
     org_unit_scheme: Scheme = _ABSENT
     store_field_reference: Text = "Dhis2Code"
