@@ -455,6 +455,17 @@ def test_mirror_columns(world: CustomerWorld) -> None:
     assert (values["closing_stock"], values["stock_on_hand"]) == ("2", "5")
 
 
+def test_fewer_mirror_columns(world: CustomerWorld) -> None:
+    if not world.is_mirror:
+        pytest.skip("Open mSupply has them all")
+    world.report(world.customer("A"), {"stock": 5, "days_out": 4})
+    for column in ("dosforamcadjustment", "stockexpiring", "comment", "optionid"):
+        world.database.execute(f"ALTER TABLE requisition_line DROP COLUMN {column}")
+    world.database.execute("ALTER TABLE requisition DROP COLUMN serial_number")
+    values = world.compute().of("OU_A")
+    assert (values["stock_on_hand"], values["days_out_of_stock"], values["expiring"]) == ("5", "4", "0")
+
+
 # What stores have issued to them
 
 

@@ -107,8 +107,10 @@ class MirrorColumns(Columns):
         return column if self.type_of(column) in _TEXTS else text_of(column)
 
     def number(self, column: Column) -> sa.ColumnElement[float]:
-        """Read a number: NULL where it is blank, not a number where it is other text that is none."""
+        """Read a number: NULL where it is blank or not there, not a number where it is other text that is none."""
         kind = self.type_of(column)
+        if kind is None:
+            return sa.cast(sa.null(), sa.Double)
         if kind == "double precision":
             return column
         if kind in _NUMBERS:
