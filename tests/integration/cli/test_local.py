@@ -316,7 +316,7 @@ def test_refused_period(run: Run, dhis2: StandIn) -> None:
         "DHIS2 would refuse every value. 202610 is not open yet: the data set's open future"
     )
     assert "push as scheduled (make push AS_SCHEDULED=yes, or the option --as-scheduled)" in second
-    assert second.endswith("Then push again. Nothing was sent.")
+    assert second.endswith("because the month begins later there. Nothing was sent.")
     assert [request.method for request in dhis2.requests] == ["GET"] * len(dhis2.requests)
 
 

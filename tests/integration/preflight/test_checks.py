@@ -228,7 +228,7 @@ def test_refused_manual_push(version: str) -> None:
         f"{said} DHIS2 would refuse every value. 202602 is not open yet: the data set's open future periods are 0. "
         "Values of the current period: push as scheduled (make push AS_SCHEDULED=yes, or the option --as-scheduled), with Push "
         'data basis previous_month. Or raise the data set\'s "open future periods" to 1, or to 2 if the clock of DHIS2 is behind '
-        "the stack's time zone, because the month begins later there. Then push again."
+        "the stack's time zone, because the month begins later there."
     )
     assert f"Note: {check.message}" in report.summary
 

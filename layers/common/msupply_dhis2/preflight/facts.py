@@ -77,8 +77,8 @@ def called(thing: Identified) -> str:
 
 
 def cure_of(code: str) -> str:
-    """Return what to do about a fault, in the words by which push tells of it."""
-    return explain(code, "").cure
+    """Return what to do about a fault, in the words by which push tells of it; but nothing was pushed yet."""
+    return explain(code, "").cure.removesuffix(" Then push again.")
 
 
 def some(names: Collection[str]) -> str:
