@@ -216,6 +216,15 @@ def test_passing_fault(
     assert stored(dhis2) == "12"
 
 
+def test_before_it_is_read(dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AwsBusyError("Try again later.")
+
+    monkeypatch.setattr(BreakerTable, "change", refuse)
+    failed = push(body_of(dhis2, "12"))
+    assert failed.said("A message goes back to the queue, to be tried again in ")
+
+
 def test_server_wait(aws: Aws, dhis2: StandIn, push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     milliseconds = 1_800_000_000_000
     monkeypatch.setattr("moto.sqs.models.unix_time_millis", lambda: milliseconds)

@@ -2,6 +2,7 @@
 
 import csv
 import threading
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ def row(item: str, *reasons: Reason) -> RejectedRow:
 
 def items_of(client: "S3Client", run_id: str = "run") -> list[str]:
     body = client.get_object(Bucket=BUCKET, Key=f"runs/{run_id}/rejected.csv")["Body"].read()
+    assert body.startswith(BOM_UTF8), "by which Excel knows the encoding"
     return [line["item"] for line in csv.DictReader(StringIO(body.decode("utf-8-sig")))]
 
 

@@ -174,7 +174,8 @@ class _Delivery:
         when = f"in {wait:,} seconds" if is_set else "after the queue's own visibility time-out"
         self._push.count("BatchesToTryAgain", 1)
         waiting = len(self._batch.values) if self._batch else 0
-        text = f"A message of {count(waiting, 'value')} goes back to the queue, to be tried again {when}: {_said(error)}"
+        of = f" of {count(waiting, 'value')}" if self._batch else ""
+        text = f"A message{of} goes back to the queue, to be tried again {when}: {_said(error)}"
         kind = type(error).__name__
         self._push.log(LogEvent.MESSAGE_PUT_BACK, WARNING, text, error=kind, waiting=waiting, wait=wait)
 
