@@ -648,6 +648,7 @@ def test_strangers_not_readable() -> None:
     assert validated is not None
     codes = [each.reasons[0].code for each in validated if isinstance(each, ValueOutcome)]
     assert codes == ["E7633", "E7636", "E7634"]
+    assert {client.reads.count(path) for path in client.failures} == {1}
 
 
 @pytest.mark.parametrize("access", [MetadataAccess.HIDDEN, MetadataAccess.FORBIDDEN])

@@ -684,6 +684,18 @@ def test_aborted_import_retried_once() -> None:
     assert len(lasting.calls) == 2
 
 
+def test_aborted_after_a_race() -> None:
+    class Raced(BreaksOff):
+        def post_data_values(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401 - handed on
+            answer = super().post_data_values(*arguments, **options)
+            return period_refused(3) if len(self.calls) == 1 else answer
+
+    client = Raced(2)
+    result = sent(client, numbered(3))
+    assert (sorted(applied_in(result)), result.failure) == ([0, 1, 2], None)
+    assert len(client.calls) == 3
+
+
 def test_removing_zero_sent_once() -> None:
     client = BreaksOff(1)
     result = sent(client, numbered(1), try_again=False)

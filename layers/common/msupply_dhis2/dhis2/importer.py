@@ -183,6 +183,7 @@ class _Sending:
         self._searches = 0
         self._faults = 0
         self._repeated: set[Places] = set()
+        """Calls that are made once more because the import broke off."""
         self._suspects: list[int] = []
         """Values with which a call failed although they were alone in it."""
         self._last_tries: frozenset[int] = frozenset()
@@ -239,6 +240,7 @@ class _Sending:
         except Dhis2TransientError as error:
             # The import broke off, as it does when two of them get in each other's way.
             if self._try_again and places not in self._repeated:
+                self._repeated.add(places)
                 self._repeat(places)
             else:
                 self._result.failure = error
@@ -251,7 +253,6 @@ class _Sending:
 
     def _repeat(self, places: Places) -> None:
         """Make a call again: not at once, and not when the other one does, but in 0.2 to 1 second."""
-        self._repeated.add(places)
         self._calls.pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret
         self._pending.appendleft(places)
 

@@ -105,10 +105,11 @@ class Validator:
         began = self._attempts_began()
         try:
             self._read(_KEPT_FOR)
-            validated = self._decide(values, deletes=deletes)
-            if self._known is not None and any(map(_is_doubted, validated or ())):
+            known, validated = self._known, self._decide(values, deletes=deletes)
+            if known is not None and any(map(_is_doubted, validated or ())):
                 self._read(_FRESH_FOR)
-                validated = self._decide(values, deletes=deletes)
+                if self._known is not known:
+                    validated = self._decide(values, deletes=deletes)
         except Dhis2TransientError as error:
             is_failure = isinstance(error, (Dhis2BlockedError, Dhis2SlowError, Dhis2FaultError))
             self._failures += is_failure
