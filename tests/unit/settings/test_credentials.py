@@ -99,6 +99,13 @@ def test_token_stands_alone(settings: Settings) -> None:
     [
         ({"token": 5}, "has no text in its field token"),
         ({"token": " "}, "has no text in its field token"),
+        # A header of HTTP holds no line break, and what says so shows the header.
+        (
+            {"token": f"{TOKEN[:20]}\n{TOKEN[20:]}"},
+            "a character in its field token that no personal access token has",
+        ),
+        ({"token": f"{TOKEN}\u2019"}, "a character in its field token"),
+        ({"token": f"Token {TOKEN}"}, "a character in its field token"),
         ({"token": TOKEN, "username": "admin"}, "has a token and also username: two logins at once"),
         (
             {"token": TOKEN, "client": "c", "secret": SECRET},

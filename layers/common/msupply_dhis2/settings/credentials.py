@@ -27,6 +27,7 @@ _HOST = re.compile(r"/.*|[\w.:%,-]+")
 _ENCODE = "; encode special characters of the password, such as @ as %40, / as %2F, # as %23 and ? as %3F"
 _QUERY = re.compile("sslmode=(disable|require|verify-ca|verify-full)|host=/.*")
 """Not allow and prefer, which give up encryption wherever somebody on the way says that there is none."""
+_TOKEN = re.compile(r"\w+", re.ASCII)
 _PARAMETERS = {"host": "DatabaseHost", "dbname": "DatabaseName"}
 """The parameters of the stack that stand in for fields of a secret that Amazon RDS makes and rotates."""
 
@@ -115,6 +116,11 @@ def parse_dhis2_credentials(text: str, settings: Settings, *, version: str = "")
         )
     # Blanks around a token come with copying; a password may have some.
     fields = {name: given[name].strip() if name == "token" else given[name] for name in needed}
+    # It goes into a header as it is; of one that HTTP does not take the error would show the token.
+    if kind is LoginKind.TOKEN and not _TOKEN.fullmatch(fields["token"]):
+        raise _no_login(
+            "has a character in its field token that no personal access token has: copy the whole token again"
+        )
     return Dhis2Credentials(kind=kind, version=version, **fields)
 
 
