@@ -110,7 +110,7 @@ def test_all_are_counted(database: OpenMsupplyDatabase) -> None:
         ),
         (
             "Active stores without a value in Dhis2Code, which are not sent: 2, namely OPUA clinic (OPUA), TORN clinic (TORN). "
-            "There is a field 'DHIS2 code' that looks like it. Before character 6 is nothing in the settings, a space in "
+            "There is a field 'DHIS2 code' that looks like it. Before character 6: nothing in the settings, a space in "
             "mSupply. Capital and small letters differ, first at character 2."
         ),
         "Items without a value in universal_code, which are not sent: 1, namely zinc tabs (zinc).",

@@ -18,11 +18,11 @@ ZERO_WIDTH_SPACE = "\u200b"
             "OU_S1",
             "Character 3 is a ZERO WIDTH SPACE (U+200B) in mSupply, nothing in DHIS2.",
         ),
-        ("OU_S1", "OU_S1 ", "At the end is nothing in mSupply, a space in DHIS2."),
+        ("OU_S1", "OU_S1 ", "At the end: nothing in mSupply, a space in DHIS2."),
         (
             "OU_S1",
             "\ufeffOU_S1",
-            "Before character 1 is nothing in mSupply, a ZERO WIDTH NO-BREAK SPACE (U+FEFF) in DHIS2.",
+            "Before character 1: nothing in mSupply, a ZERO WIDTH NO-BREAK SPACE (U+FEFF) in DHIS2.",
         ),
         (
             "Ope\u0301ra",

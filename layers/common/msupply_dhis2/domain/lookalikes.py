@@ -44,7 +44,7 @@ def difference(ours: str, theirs: str, *, here: str = "mSupply", there: str = "D
     said = []
     for _, start, end, their_start, their_end in changes[:_NAMED]:
         if start == end:
-            place = "At the end is" if start == len(ours) else f"Before character {start + 1} is"
+            place = "At the end:" if start == len(ours) else f"Before character {start + 1}:"
         else:
             place = f"Character {end} is" if end - start == 1 else f"Characters {start + 1} to {end} are"
         our_part, their_part = _names(ours[start:end]), _names(theirs[their_start:their_end])

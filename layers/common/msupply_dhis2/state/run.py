@@ -110,8 +110,8 @@ class Run:
     ``started_by`` is its interval's name or ``manual``, ``as_of`` and ``event`` (JSON) what it is about; ``started_at``, when it
     was first computed, is ``None`` where only push knows of it. ``computed`` is what all parts came to, of which the last was
     opened at ``opened_at``; ``message`` says why computing failed. ``superseded_by`` are the runs that have claimed newer
-    values of it (``newer``, once they are read); ``supersedes`` are those of whose values it has claimed newer ones. ``damaged`` are the sort keys of rows about parts or messages that cannot be read: what
-    they tell is not counted.
+    values of it (``newer``, once they are read); ``supersedes`` are those of whose values it has claimed newer ones.
+    ``damaged`` are the sort keys of rows about parts or messages that cannot be read: what they tell is not counted.
     """
 
     run_id: str
