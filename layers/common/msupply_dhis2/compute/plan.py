@@ -162,7 +162,8 @@ def make_run_plan(
     if only is None:
         org_units = _limited("stores", mapped.org_units, event.stores, catalogue)
     else:
-        org_units = [org_unit for org_unit in mapped.org_units if org_unit.code in frozenset(only)]
+        codes = frozenset(only)
+        org_units = [org_unit for org_unit in mapped.org_units if org_unit.code in codes]
     kept = set(map(id, _limited("items", item_groups, event.items, catalogue)))
     # And all that claim the same: whether both are in one org unit is seen only there.
     for claims in colliding.values():
