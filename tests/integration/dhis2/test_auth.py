@@ -297,7 +297,11 @@ def test_oauth2_redirect() -> None:
         assert "sends elsewhere" in str(failure(lambda: client.get("/api/me")))
 
 
-@pytest.mark.parametrize("content", [b"{}", b'{"access_token": ""}', b"[]", b'{"access_token": 5}'])
+@pytest.mark.parametrize(
+    "content",
+    # What no header can hold would be shown by the error that says so.
+    [b"{}", b'{"access_token": ""}', b"[]", b'{"access_token": 5}', rb'{"access_token": "mark3d\nacc3ss"}'],
+)
 def test_no_access_token_in_answer(content: bytes) -> None:
     with scripted((200, JSON_TYPE, content)) as script, Dhis2Client(script.url, OAUTH2) as client:
         error = failure(lambda: client.get("/api/me"))

@@ -141,7 +141,8 @@ class _OAuth2Login(Login):
         client.json(response)
         answer = fields(response)
         access, refresh, seconds = map(answer.get, ("access_token", "refresh_token", "expires_in"))
-        if not isinstance(access, str) or not access:
+        # A line break or another script is in no header, and what says so shows the header.
+        if not (isinstance(access, str) and access and access.isascii() and access.isprintable()):
             raise client.error(ConnectionFault.NOT_JSON, "no access token in it")
         self.header = f"Bearer {access}"
         self._refresh = refresh if isinstance(refresh, str) else ""
