@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from cli.console.words import choice_in_words, say
 from cli.schema import json_schema
+from msupply_dhis2.domain.choices import ItemField
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.settings.document import Repeated
@@ -319,6 +320,9 @@ def _choice_type(form: type[Form], name: str) -> type[Choice] | None:
 def _choices(form: type[Form], name: str) -> dict[str, str]:
     """Return what a field can be chosen to be, each with its words."""
     choices = _choice_type(form, name) or ()
+    if choices is ItemField:
+        # Names of fields of mSupply are their own words.
+        return {choice.value: choice.value for choice in ItemField}
     return {
         choice.value: getattr(choice, "label", None) or choice_in_words(choice.value) for choice in choices
     }

@@ -59,6 +59,12 @@ def test_order_and_words(settings: Path) -> None:
     assert places == sorted(places)
 
 
+def test_words_of_choices(settings: Path) -> None:
+    content = browser(settings).open("/tab").source
+    assert ">user_field_6</option>" in content, "names of fields of mSupply are their own words"
+    assert ">Push only 1 data element</option>" in content
+
+
 def test_fault_under_its_field(settings: Path) -> None:
     officer = browser(settings)
     page = officer.submit(
