@@ -28,7 +28,7 @@ _MAY_BE_A_CHOICE = re.compile(r"[\w .,'-]*")
 
 def _as_list(value: object) -> object:
     """Take ``"KAMO"`` for ``["KAMO"]``: a list of one is easily written without its brackets."""
-    return [value] if isinstance(value, str) else value
+    return value if isinstance(value, list | tuple) else [value]
 
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True)]
@@ -203,7 +203,9 @@ def _unknown(name: str, model: type[BaseModel]) -> str:
     known = words_of_fields(model)
     if nearest := closest(as_word(name), known):
         return f"is not a field.{_guess(known[nearest])}"
-    return f"is not a field. The fields are: {', '.join(model.model_fields)}."
+    return (
+        f"is not a field. The fields are: {', '.join(model.model_fields)}. Correct its name, or take it out."
+    )
 
 
 def _guess(nearest: str | None) -> str:
