@@ -613,6 +613,19 @@ def test_fix_counts_at_once() -> None:
     assert client.reads.count("/api/dataSets") == 2
 
 
+def test_doubt_and_hidden_since() -> None:
+    clock = Clock()
+    client = CountingClient(clinic_world(Rules()), "2.42", TODAY)
+    validator = fitter_of(client, clock=clock)
+    assert validator.validate([value()]) is not None
+    hidden = USER.model_copy(update={"metadata_access": MetadataAccess.HIDDEN})
+    client.dhis2 = DirectClient(client.dhis2.metadata, "2.42", TODAY, hidden).dhis2
+    clock.now += 61
+    # What nobody doubts goes by what was read before; what is doubted nobody can judge now but DHIS2.
+    assert validator.validate([value()]) is not None
+    assert validator.validate([value("NOTHING"), value()]) is None
+
+
 def test_open_period_moves_on() -> None:
     clock = Clock()
     client = CountingClient(clinic_world(Rules(period_type="Daily", open_future_periods=1)), "2.42", TODAY)
