@@ -9,8 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from cli.report import as_text
+from msupply_dhis2.dhis2 import metadata
 from msupply_dhis2.dhis2.client import Dhis2Client
-from msupply_dhis2.dhis2.models import Query
+from msupply_dhis2.dhis2.models import DataSet, Query
 from msupply_dhis2.domain.mapped import DatabaseAnswer, MappedItem, MappedNames, MappedStore
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.errors import SourceUnreachableError
@@ -189,8 +190,20 @@ def test_period_format(version: str) -> None:
     report = report_of(with_data_set(SINGLE, period_type="Weekly")(world()), version)
     message = only_fault(report, "period format").message
     assert "makes 202601, which is a period of the type Monthly" in message
-    assert "Set period_format: Weekly, or use a data set of another period type" in message
+    assert message.endswith("every value is refused. Set period_format: Weekly.")
     assert report.not_asked == ("open period, previous month", "a manual push now")
+
+
+def test_period_type_without_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = metadata.read_data_set
+
+    def read_as_two_yearly(*asked: Any) -> DataSet | None:  # noqa: ANN401 - handed on
+        data_set = read(*asked)
+        return data_set and data_set.model_copy(update={"period_type": "TwoYearly"})
+
+    monkeypatch.setattr(metadata, "read_data_set", read_as_two_yearly)
+    message = only_fault(report_of(world()), "period format").message
+    assert message.endswith("such periods: use a data set of another period type, such as Monthly.")
 
 
 @every_version

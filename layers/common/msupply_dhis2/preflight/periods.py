@@ -9,7 +9,7 @@ from msupply_dhis2.dhis2.metadata import MetadataCache
 from msupply_dhis2.dhis2.models import DataSet
 from msupply_dhis2.dhis2.period_rules import PeriodRules
 from msupply_dhis2.errors import Dhis2Error
-from msupply_dhis2.periods import Basis, Period, Window, find_period
+from msupply_dhis2.periods import Basis, Period, PeriodFormat, Window, find_period
 from msupply_dhis2.preflight.check import Check, failed, noted, passed
 from msupply_dhis2.preflight.facts import Facts, cure_of, title_of
 from msupply_dhis2.text import shown_day
@@ -68,10 +68,19 @@ def _check_format(facts: Facts, data_set: DataSet) -> Check:
         if (period := find_period(label)) and period.type_name != wanted:
             return failed(
                 f"{written} makes {label}, which is a period of the type {period.type_name}, but the data set's "
-                f"period type is {wanted}; every value is refused. Set period_format: {wanted}, or use a data set of another "
-                "period type, such as Monthly."
+                f"period type is {wanted}; every value is refused. {_cure(wanted)}"
             )
     return passed(f"{written} suits the data set, which is {wanted}: {', '.join(labels)}.")
+
+
+def _cure(period_type: str) -> str:
+    try:
+        PeriodFormat.parse(period_type)
+    except ValueError:
+        return (
+            "No value can be sent for such periods: use a data set of another period type, such as Monthly."
+        )
+    return f"Set period_format: {period_type}."
 
 
 def open_name(basis: Basis) -> str:
