@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +13,24 @@ from functools import partial
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from sandbox.tools import PROJECT
 
 STOPS_WITHIN = 60.0
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """Make a folder beside pytest's own, which another run of pytest closes to the user that PostgreSQL runs as."""
+    with tempfile.TemporaryDirectory() as folder:
+        # Where we are root, PostgreSQL runs as somebody else.
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
 def environment(temporary: Path) -> dict[str, str]:
     """Return an environment in which everything temporary lies in one folder, so that it can be looked for."""
-    # PostgreSQL runs as another user where we are root, who must reach its folder.
-    for folder in (temporary, *temporary.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o011)
     inherited = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}}
     return {**inherited, "TMPDIR": str(temporary)}
 
@@ -74,9 +82,9 @@ def started(*options: str, within: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_every_value_arrives(tmp_path: Path) -> None:
+def test_every_value_arrives(temporary: Path) -> None:
     lines = []
-    with started("--console", within=tmp_path) as process:
+    with started("--console", within=temporary) as process:
         assert process.stdout
         for line in process.stdout:
             lines.append(line)
@@ -121,11 +129,11 @@ def test_every_value_arrives(tmp_path: Path) -> None:
     *outcomes, sent = (int(number.replace(",", "")) for number in sums.groups())
     assert sum(outcomes) == sent > 0
     assert outcomes[2] > 0, "the slip in DHIS2's metadata rejects some values"
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(temporary)
 
 
-def test_interrupted(tmp_path: Path) -> None:
-    with started(within=tmp_path) as process:
+def test_interrupted(temporary: Path) -> None:
+    with started(within=temporary) as process:
         assert process.stdout
         for line in process.stdout:
             if "ok sam build" in line:
@@ -138,10 +146,10 @@ def test_interrupted(tmp_path: Path) -> None:
         assert process.wait(STOPS_WITHIN) == 130, rest
     assert "Interrupted" in rest
     assert "Traceback" not in rest
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(temporary)
 
 
-def test_emulator_ends_with_parent(tmp_path: Path) -> None:
+def test_emulator_ends_with_parent(temporary: Path) -> None:
     script = (
         "import time\nfrom sandbox.emulator import Emulator\n"
         "with Emulator():\n print('ready', flush=True)\n time.sleep(600)"
@@ -149,20 +157,20 @@ def test_emulator_ends_with_parent(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=PROJECT,
-        env=environment(tmp_path),
+        env=environment(temporary),
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        assert len(processes_about(tmp_path)) > 1
+        assert len(processes_about(temporary)) > 1
     finally:
         process.kill()
         process.communicate()
     deadline = time.monotonic() + STOPS_WITHIN
-    while processes_about(tmp_path):
-        assert time.monotonic() < deadline, processes_about(tmp_path)
+    while processes_about(temporary):
+        assert time.monotonic() < deadline, processes_about(temporary)
         time.sleep(0.1)
 
 
