@@ -4,10 +4,11 @@ Where somebody has, it is read and decided anew, ``ATTEMPTS`` times; then it is 
 is asked again below all of that, by ``wait_where_busy``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import cache
 from itertools import batched
 from random import random
 from time import sleep
@@ -139,10 +140,18 @@ class Change:
         return f":{name}"
 
 
-def row_of[Row](kind: TypeAdapter[Row], held: object) -> Row | None:
+_made: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+def reader_of[Row](kind: type[Row]) -> TypeAdapter[Row]:
+    """Return what reads and writes rows of a kind. It is made at its first use, so that a cold start pays for no other."""
+    return _made(kind)
+
+
+def row_of[Row](kind: type[Row], held: object) -> Row | None:
     """Read an item, or a part of one, as a row of a kind; ``None`` where it is damaged."""
     try:
-        return kind.validate_python(held)
+        return reader_of(kind).validate_python(held)
     except ValidationError:
         return None
 

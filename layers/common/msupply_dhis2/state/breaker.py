@@ -10,9 +10,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-from pydantic import AwareDatetime, TypeAdapter
+from pydantic import AwareDatetime
 
-from msupply_dhis2.aws.dynamodb import ATTEMPTS, Change, Table, busy, change_item, read_item, row_of
+from msupply_dhis2.aws.dynamodb import (
+    ATTEMPTS,
+    Change,
+    Table,
+    busy,
+    change_item,
+    read_item,
+    reader_of,
+    row_of,
+)
 from msupply_dhis2.dhis2.models import ReadsDhis2
 from msupply_dhis2.errors import DamagedRowError, Dhis2AuthenticationError
 from msupply_dhis2.settings.credentials import Dhis2Credentials
@@ -202,7 +211,7 @@ class BreakerTable:
 
     def read(self) -> Breaker:
         """Return the breaker as it is now. One consistent read."""
-        breaker = row_of(_BREAKER, read_item(self._table, _KEY) or {})
+        breaker = row_of(Breaker, read_item(self._table, _KEY) or {})
         if breaker is None:
             raise DamagedRowError(
                 f"The row {_KEY['id']} of the stack's table is damaged. Delete it, then test the connection (make "
@@ -218,15 +227,12 @@ class BreakerTable:
             if after == before:
                 return Changed(before, before)
             changed = Changed(before, replace(after, version=before.version + 1))
-            row = Change(_KEY).set(_BREAKER.dump_python(changed.after, mode="json"))
+            row = Change(_KEY).set(reader_of(Breaker).dump_python(changed.after, mode="json"))
             if change_item(self._table, row.if_equal("version", before.version)):
                 if before.state is not after.state:
                     self._tell(changed)
                 return changed
         raise busy(self._table)
-
-
-_BREAKER = TypeAdapter(Breaker)
 
 
 def log_in(

@@ -8,7 +8,7 @@ shard is taken before it is worked, by one invocation at a time, and noted when 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import AwareDatetime, TypeAdapter
+from pydantic import AwareDatetime
 
 from msupply_dhis2.aws.dynamodb import Change, Table, change_and_read, change_item, read_item, row_of
 from msupply_dhis2.errors import DamagedRowError
@@ -40,9 +40,6 @@ class Taken:
     free_at: AwareDatetime | None = None
 
 
-_TAKEN = TypeAdapter(Taken)
-
-
 def take(table: Table, step: str, now: datetime) -> Taken:
     """Take the next step of a shard, unless it is finished or another invocation works it; ``now`` is aware."""
     seconds = int(now.timestamp())
@@ -51,7 +48,7 @@ def take(table: Table, step: str, now: datetime) -> Taken:
     if change_item(table, change):
         return Taken()
     # Nothing there: whoever worked it has let go of it since.
-    taken = row_of(_TAKEN, {"free_at": seconds, **(read_item(table, _key(step)) or {})})
+    taken = row_of(Taken, {"free_at": seconds, **(read_item(table, _key(step)) or {})})
     if taken is None:
         raise DamagedRowError(
             f"The row {_key(step)['id']} of the stack's table is damaged. Delete it: the shard is worked again."

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator, PlainSerializer, TypeAdapter
+from pydantic import AwareDatetime, BeforeValidator, PlainSerializer
 
-from msupply_dhis2.aws.dynamodb import row_of
+from msupply_dhis2.aws.dynamodb import reader_of, row_of
 
 DEAD_LETTER = "dead letter"
 """The kind of a message's row while it is one; ``started_at`` says since when, as the table's index wants it."""
@@ -100,13 +100,10 @@ class DeliveryState:
         """Write it as the table holds it; ``None`` is not there."""
         dead = self.dead_letter
         of_index = {"kind": dead and DEAD_LETTER, "started_at": dead and utc(dead.at)}
-        return {**_STATE.dump_python(self, exclude={"is_stopped"}), **of_index}
-
-
-_STATE = TypeAdapter(DeliveryState)
+        return {**reader_of(DeliveryState).dump_python(self, exclude={"is_stopped"}), **of_index}
 
 
 def delivery_state_of(item: Mapping[str, Any]) -> DeliveryState | None:
     """Read a row of the table; ``None`` where it is damaged."""
-    state, is_dead = row_of(_STATE, item), item.get("kind") == DEAD_LETTER
+    state, is_dead = row_of(DeliveryState, item), item.get("kind") == DEAD_LETTER
     return state if state is not None and is_dead is (state.dead_letter is not None) else None

@@ -11,7 +11,6 @@ from itertools import batched
 from typing import Any
 
 from boto3.dynamodb.conditions import Key
-from pydantic import TypeAdapter
 
 from msupply_dhis2.aws.dynamodb import (
     ATTEMPTS,
@@ -32,7 +31,6 @@ MOST_ROWS_NOTED = 20
 
 _PART = "part#"
 _STATES = _OPEN, _FINISHED, _FAILED = "open", "finished", "failed"
-_CAME_TO = TypeAdapter(Part)
 
 
 class Parts:
@@ -93,7 +91,7 @@ class Parts:
         damaged = []
         rows = Key("run_id").eq(run_id) & Key("part").begins_with(_PART)
         for item in query_items(self._table, rows, ConsistentRead=True):
-            name, state, part = str(item["part"]), item.get("state"), row_of(_CAME_TO, item)
+            name, state, part = str(item["part"]), item.get("state"), row_of(Part, item)
             if part is None or state not in _STATES:
                 damaged.append(name)
             elif state == _FINISHED:

@@ -17,8 +17,9 @@ from itertools import batched
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from msupply_dhis2.aws.dynamodb import reader_of
 from msupply_dhis2.aws.errors import aws_faults
 from msupply_dhis2.dhis2.error_catalogue import explain
 from msupply_dhis2.domain.outcome import RejectedRow
@@ -62,7 +63,6 @@ _FORMULA_AFTER_A_SEMICOLON = re.compile(f";(?={_FORMULA.pattern})")
 """Where a comma is part of a number a spreadsheet parts cells by semicolons."""
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
-_ROWS: TypeAdapter[tuple[RejectedRow, ...]] = TypeAdapter(tuple[RejectedRow, ...])
 _DOING = "keeping the rows that DHIS2 refused"
 
 
@@ -99,7 +99,7 @@ class RejectedRows:
             self.client.put_object(
                 Bucket=self.bucket,
                 Key=f"{_parts(run_id)}{part}-{number}.json",
-                Body=_ROWS.dump_json(tuple(rows)),
+                Body=reader_of(tuple[RejectedRow, ...]).dump_json(tuple(rows)),
                 ContentType="application/json",
             )
 
@@ -164,7 +164,7 @@ class RejectedRows:
             try:
                 with aws_faults(_DOING, self.client):
                     body = self.client.get_object(Bucket=self.bucket, Key=f"{prefix}{part}")["Body"].read()
-                return _ROWS.validate_json(body)
+                return reader_of(tuple[RejectedRow, ...]).validate_json(body)
             except AwsError as error:
                 return str(error)
             except ValidationError:

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, ValidationError
 
+from msupply_dhis2.aws.dynamodb import reader_of
 from msupply_dhis2.domain.log_record import LogEvent, LogRecord
 from msupply_dhis2.errors import DamagedRowError
 from msupply_dhis2.text import count
@@ -272,13 +273,10 @@ def groups_skipped(number: int) -> str:
     )
 
 
-_RUN = TypeAdapter(Run)
-
-
 def run_of(item: Mapping[str, Any]) -> Run:
     """Read a run's row of the table; a DamagedRowError where it is none, or its counts do not add up."""
     try:
-        return _RUN.validate_python({**item, "counts": item})
+        return reader_of(Run).validate_python({**item, "counts": item})
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"

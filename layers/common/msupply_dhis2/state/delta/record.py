@@ -14,8 +14,9 @@ from enum import IntEnum
 from itertools import islice
 from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, PlainSerializer
 
+from msupply_dhis2.aws.dynamodb import reader_of
 from msupply_dhis2.domain.data_value import Column, DataValue, Identifier, Origin
 from msupply_dhis2.domain.metric import Metric
 from msupply_dhis2.domain.stock import Kind
@@ -231,7 +232,7 @@ class Record:
             rows.append(_Row(*identifier, of.metric, of.scheme, of.store, of.item, of.kind, *held))
             attempts += [(a.batch_id, a.attempt_id, a.until, a.index, a.value) for a in of.attempts]
         content = _Content(_FORMAT, self.invalid_until, self.full, rows, attempts)
-        return zlib.compress(_CONTENT.dump_json(content), 6)
+        return zlib.compress(reader_of(_Content).dump_json(content), 6)
 
     def read(self, content: bytes) -> None:
         """Take over a record's content; a ValueError where it is damaged, or of another format.
@@ -239,7 +240,7 @@ class Record:
         Nothing of it is confirmed where ``invalid_until``, the table's, is later than its own.
         """
         try:
-            held = _CONTENT.validate_json(zlib.decompress(content))
+            held = reader_of(_Content).validate_json(zlib.decompress(content))
         except (zlib.error, TypeError) as error:
             raise ValueError(str(error)) from error
         is_doubtful = self.invalid_until > held.invalid_until
@@ -286,6 +287,3 @@ class _Content:
     full: dict[Metric, int]
     rows: Annotated[list[_Row], *_BY_COLUMNS]
     attempts: Annotated[list[tuple[str, str, int, int, str | None]], *_BY_COLUMNS]
-
-
-_CONTENT = TypeAdapter(_Content)

@@ -15,8 +15,6 @@ from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
-from pydantic import TypeAdapter
-
 from msupply_dhis2.aws.dynamodb import Binary, Change, Table, change_and_read, change_item, read_item, row_of
 from msupply_dhis2.errors import AwsError, InFlightError
 from msupply_dhis2.state.ordering.claims import Revision
@@ -61,9 +59,6 @@ class InFlightMessage:
             period in other.periods and other.periods[period][0] < newest
             for period, (_, newest) in self.periods.items()
         )
-
-
-_MESSAGE = TypeAdapter(InFlightMessage)
 
 
 @dataclass(slots=True)
@@ -131,7 +126,7 @@ class InFlightMessages:
         for each in item:
             if not each.startswith(_PREFIX) or each == name:
                 continue
-            other = row_of(_MESSAGE, item[each])
+            other = row_of(InFlightMessage, item[each])
             if other is not None and other.until >= now:
                 others[each] = other
                 continue
@@ -170,7 +165,7 @@ class InFlightMessages:
             self.sleep(LOOK_AGAIN_SECONDS)
             item = read_item(self.table, _KEY) or {}
             now = self.clock()
-            held = {each: row_of(_MESSAGE, item.get(each)) for each in ahead}
+            held = {each: row_of(InFlightMessage, item.get(each)) for each in ahead}
             ahead = {each for each, other in held.items() if other is not None and other.until >= now}
 
     def _end(self, name: str, message: InFlightMessage, ending: Ending, held_periods: frozenset[str]) -> None:
