@@ -24,6 +24,7 @@ from msupply_dhis2.text import count, joined
 
 _UNKNOWN = "unknown to DHIS2"
 _UNASSIGNED = "not assigned to the data set"
+_NOT_LOOKED_FOR = "not among those of the data set"
 _CLOSED = "closed for the period of the run"
 
 
@@ -177,8 +178,9 @@ class _Comparison[Thing: Identified]:
             fault = f"no {of} has the {scheme.value} '{identifier}', or the user may not see it.{meant}"
             return _UNKNOWN, fault
         if self._of_data_set is not None and identifier not in self.inside:
-            it = f"the {of} {called(thing)}" if thing else f"'{identifier}'"
-            return _UNASSIGNED, f"{it} is not assigned to the data set."
+            if thing is None:
+                return _NOT_LOOKED_FOR, f"'{identifier}' is not among those of the data set."
+            return _UNASSIGNED, f"the {of} {called(thing)} is not assigned to the data set."
         if isinstance(thing, OrgUnit) and (closed := _closure(self._facts, thing)):
             return _CLOSED, f"the {of} {called(thing)} takes no values for {closed}."
         return None
@@ -192,7 +194,8 @@ class _Comparison[Thing: Identified]:
             _UNASSIGNED: cure_of(kind.unassigned),
             _CLOSED: cure_of("E8031"),
         }
-        return [cures[cause] for cause, _ in causes.most_common()]
+        # Of what was not looked for nobody knows what is wrong: as a rule the same as with the others.
+        return [cures[cause] for cause, _ in causes.most_common() if cause in cures]
 
     def tell_left_over(self, more: int) -> None:
         """Name what the data set has and nothing is mapped to. Not all of a country need have mSupply."""

@@ -79,7 +79,7 @@ def _refused(element: DataElement, metric: Metric, value: str) -> tuple[str, str
     """Return why a data element cannot hold a value, and the code of that; ``None`` where it can."""
     value_type, refusal = element.value_type, shape(value, element.value_type)
     if element.has_option_set:
-        return "with an option set, which takes only its own codes", "E7621"
+        return "limited to an option set, which takes only its own codes", "E7621"
     of_type = f"of the type {value_type}, which"
     if value_type in {"TEXT", "LONG_TEXT"}:
         return f"{of_type} is stored but never added up", _VALUE_TYPE
