@@ -368,7 +368,7 @@ def test_login_is_irrelevant(aws: Aws, compute: Callable[..., Invocation]) -> No
     [
         ({"org_unit_scheme": "uid"}, "Org unit scheme"),
         ({"data_element_id_scheme": "uid"}, "Data element ID scheme"),
-        ({"item_field_reference": "user_field_1", "include_field": "nobody"}, "nobody"),
+        ({"item_field_reference": "user_field_1", "include_field": "nobody"}, "of DHIS2, and tick nobody."),
         ({"store_field_reference": "OrgUnit"}, "OrgUnit"),
     ],
 )

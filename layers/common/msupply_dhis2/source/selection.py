@@ -212,11 +212,12 @@ class ItemSelection(_Selection[Item]):
                 "inactive or not of type stock": len(self.skipped),
             }
             why = "; ".join(f"{reason}: {number:,}" for reason, number in counts.items() if number)
+            tick = f", and tick {self.include_field}" if self.include_field else ""
             raise SourceError(
                 f"No item in mSupply has a value in {self.described} and can be sent.{why and f' With a value, but {why}.'}"
-                f"{self.hint(*self.fields)} In mSupply, open each item that is to be sent, and fill in its identifier in DHIS2. "
-                "Or name another field in the settings (Item field reference; with different data elements per item the custom "
-                "field names)."
+                f"{self.hint(*self.fields)} In mSupply, open each item that is to be sent: fill in its identifier of DHIS2"
+                f"{tick}. Or name another field in the settings (Item field reference; with different data elements per item the "
+                "custom field names)."
             )
 
     def warnings(self) -> Iterator[str]:
