@@ -1,6 +1,6 @@
 """What a cold start costs: importing each function as Lambda does, each package's share, and the layer's size.
 
-    uv run python benchmarks/cold_start.py [--repeat 7]
+    uv run python benchmarks/cold_start.py [--repeat 5]
 
 A layer is made as ``make build`` makes it, and each function is imported by a new interpreter that finds that layer,
 boto3 (which Lambda's runtime has) and nothing else. It may write no bytecode, as it may not on Lambda. *Sources* is
@@ -97,7 +97,7 @@ class Start:
 def main() -> None:
     """Measure, and print three tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--repeat", type=int, default=7, help="runs of each measurement (default: 7)")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each measurement (default: 5)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
