@@ -139,7 +139,7 @@ def test_only_asked_values(ask: Ask, what: dict[str, object], values: str) -> No
         ({"org_units": "A", "stores": "B", "periods": "202601"}, "held: name org_units or stores"),
         ({"org_units": "OU_KAMO", "periods": "January"}, "held.periods: 'January' is not a period of DHIS2."),
         ({"org_units": "OU_KAMO", "periods": "202601", "item": "x"}, "held.item is not a field. Did you mean items?"),
-        ({"org_units": "OU_KAMO", "periods": "202601", "metrics": "stock"}, "held.metrics.0 is 'stock'. Did you mean"),
+        ({"org_units": "OU_KAMO", "periods": "202601", "metrics": "stock"}, "one of held.metrics is 'stock'. Did you mean"),
         ({"org_units": "OU_KAMO", "periods": "202601", "metrics": "received"}, "held.metrics: no active row"),
         ({"org_units": "OU_KAMO", "periods": "202601", "items": "x"}, "held.items: mSupply has no items x mapped"),
         ({"stores": "Nowhere", "periods": "202601"}, "held.stores: mSupply has no stores Nowhere mapped"),

@@ -86,16 +86,19 @@ def test_skipped_midnight() -> None:
         ({"manual": True, "metric": "issued"}, "metric is not a field. Did you mean metrics?"),
         (
             {"manual": True, "metrics": ["issued", "stock"]},
-            "metrics.1 is 'stock'. Did you mean stocked_out? It takes one of: stock_on",
+            "one of metrics is 'stock'. Did you mean stocked_out? It takes one of: stock_on",
         ),
         (
             {"manual": True, "metrics": "the amount of stock recieved"},
-            "metrics.0 is 'the amount of stock recieved'. Did you mean received?",
+            "one of metrics is 'the amount of stock recieved'. Did you mean received?",
         ),
         ({"manual": True, "stores": []}, "stores is empty"),
-        ({"manual": True, "stores": [""]}, "stores.0 is empty"),
-        ({"manual": True, "stores": 7}, "stores.0 is 7, but must be a text. Write a single text in quotes."),
-        ({"manual": True, "items": [7]}, "items.0 is 7, but must be a text"),
+        ({"manual": True, "stores": [""]}, "one of stores is empty. Write it, or leave the field out."),
+        (
+            {"manual": True, "stores": 7},
+            "one of stores is 7, but must be a text. Write a single text in quotes.",
+        ),
+        ({"manual": True, "items": [7]}, "one of items is 7, but must be a text"),
         ({"manual": "maybe"}, "manual is 'maybe'. Write true or false."),
         ({"manual": True, "as_of": 2026}, "as_of is 2026, but must be a text"),
         (

@@ -93,7 +93,10 @@ def fault_sentences(faults: Sequence[ErrorDetails], model: type[BaseModel]) -> l
 
 
 def _sentence(fault: ErrorDetails, model: type[BaseModel]) -> str:
-    name = ".".join(map(str, fault["loc"]))
+    place = fault["loc"]
+    # Of a list people write one name, or do not count from 0; what is wrong in it is shown.
+    is_in_list = bool(place) and isinstance(place[-1], int)
+    name = f"one of {'.'.join(map(str, place[:-1]))}" if is_in_list else ".".join(map(str, place))
     # It goes where control characters may not (an attribute of a message), and may be as long as a message.
     field = "".join(filter(str.isprintable, name))[:_LONGEST_FIELD]
     said = what_is_wrong(fault, model)
