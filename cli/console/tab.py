@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import TypeAdapter
@@ -17,6 +17,7 @@ from cli.console.words import choice_in_words, say
 from cli.schema import json_schema
 from msupply_dhis2.domain.choices import ItemField
 from msupply_dhis2.domain.metric import Metric
+from msupply_dhis2.domain.reading import kind_within
 from msupply_dhis2.settings import DataElementRow, Settings
 from msupply_dhis2.settings.document import Repeated
 from msupply_dhis2.settings.fields import Form
@@ -310,16 +311,10 @@ def _kind(name: str, schema: Mapping[str, Any]) -> str:
     return {"boolean": "switch", "integer": "number"}.get(schema["type"], "text")
 
 
-def _choice_type(form: type[Form], name: str) -> type[Choice] | None:
-    annotation = form.model_fields[name].annotation
-    kinds = (annotation, *get_args(annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Choice)), None)
-
-
 @cache
 def _choices(form: type[Form], name: str) -> dict[str, str]:
     """Return what a field can be chosen to be, each with its words."""
-    choices = _choice_type(form, name) or ()
+    choices = kind_within(form.model_fields[name].annotation, Choice) or ()
     if choices is ItemField:
         # Names of fields of mSupply are their own words.
         return {choice.value: choice.value for choice in ItemField}
@@ -340,7 +335,7 @@ def _canonical(form: type[Form], name: str, value: object) -> str:
         if name in form.model_fields:
             if _schema(form)["properties"][name].get("type") == "boolean":
                 return "true" if _SWITCH.validate_python(value) else "false"
-            if choices := _choice_type(form, name):
+            if choices := kind_within(form.model_fields[name].annotation, Choice):
                 return choices(str(value)).value
     except ValueError:
         pass

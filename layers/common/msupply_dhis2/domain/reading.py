@@ -171,29 +171,26 @@ def shown(value: object) -> str:
             return repr(value)
 
 
+def kind_within[Kind](annotation: object, kind: type[Kind]) -> type[Kind] | None:
+    """Return the subclass of a kind that a field takes, also in a list or where it may be left out."""
+    if isinstance(annotation, type) and issubclass(annotation, kind):
+        return annotation
+    return next(filter(None, (kind_within(each, kind) for each in get_args(annotation))), None)
+
+
 def _form_at(location: Sequence[str | int], model: type[BaseModel]) -> type[BaseModel]:
     """Return the model that stands at a place within another."""
     for part in location:
         if field := model.model_fields.get(str(part)):
-            within = (field.annotation, *get_args(field.annotation))
-            model = next(
-                (each for each in within if isinstance(each, type) and issubclass(each, BaseModel)), model
-            )
+            model = kind_within(field.annotation, BaseModel) or model
     return model
 
 
 def _choices_at(location: Sequence[str | int], model: type[BaseModel]) -> list[Choice]:
     """Return what a field takes that takes a choice, or a list of choices."""
     fields = _form_at(location, model).model_fields
-    return _choices_in(
-        next(fields[part] for part in map(str, reversed(location)) if part in fields).annotation
-    )
-
-
-def _choices_in(annotation: object) -> list[Choice]:
-    if isinstance(annotation, type) and issubclass(annotation, Choice):
-        return [*annotation]
-    return next(filter(None, map(_choices_in, get_args(annotation))), [])
+    field = next(fields[part] for part in map(str, reversed(location)) if part in fields)
+    return [*(kind_within(field.annotation, Choice) or ())]
 
 
 def words_of_fields(model: type[BaseModel]) -> dict[str, str]:

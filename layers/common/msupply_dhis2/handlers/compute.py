@@ -1,6 +1,6 @@
 """Compute on AWS, invoked by schedules, by hand, and by the queue of shards, into which it divides large runs itself."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -68,7 +68,7 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
         again = [each.message_id for each in records if not compute.process_record(each)]
         return queues.partial_response(again)
     asked = with_names(event)
-    fields = asked.keys() if isinstance(asked, Mapping) else set[str]()
+    fields = _fields_of(asked)
     try:
         answer = compute.explain(asked) if "explain" in fields else compute.told(compute.answer(asked))
     except MsupplyDhis2Error as error:
@@ -82,9 +82,13 @@ def run(event: object, context: LambdaContext, *, logger: Logger, metrics: Metri
     return answer
 
 
+def _fields_of(event: object) -> Collection[str]:
+    return event.keys() if isinstance(event, Mapping) else ()
+
+
 def _is_tried_again(event: object, error: MsupplyDhis2Error) -> bool:
     """Return whether AWS shall try an invocation again that failed."""
-    fields = event.keys() if isinstance(event, Mapping) else set[str]()
+    fields = _fields_of(event)
     return "interval" in fields or (error.is_transient and ASKING.isdisjoint(fields))
 
 
